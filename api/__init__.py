@@ -1,0 +1,1 @@
+"""The HTTP API. Imports no torch."""

@@ -1,0 +1,346 @@
+"""The one configuration: what a MaskTune job does, as frozen pydantic models.
+
+HTTP bodies, the command line and Python all use these classes. The module imports no torch. A preset is a complete
+`JobConfig`; `resolve_config` lays a caller's changes over one. Published settings: MaskTune (arXiv 2210.00055) and the
+authors' scripts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Stage = Literal["preparing", "training_erm", "masking", "finetuning", "evaluating"]
+STAGES: Final[tuple[Stage, ...]] = ("preparing", "training_erm", "masking", "finetuning", "evaluating")
+
+ARCHITECTURES: Final[tuple[str, ...]] = (
+    "small_cnn",
+    "resnet32_cifar",
+    "vgg16_bn_cifar",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+)
+_TIMM_NAME = re.compile(r"timm/[a-z0-9][a-z0-9_.]*\Z")
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Channels = tuple[float, float, float]
+
+IMAGENET_MEAN: Final[Channels] = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final[Channels] = (0.229, 0.224, 0.225)
+
+
+class Frozen(BaseModel):
+    """Base of every part: immutable, and an unknown field is an error rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(Frozen):
+    """How the data set's columns are used."""
+
+    group_by: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Attribute column that forms groups (label × attribute). Default: the first attribute column, if any.",
+    )
+
+
+class ModelConfig(Frozen):
+    """The network."""
+
+    architecture: str = Field(
+        default="small_cnn",
+        max_length=100,
+        description="One of " + ", ".join(ARCHITECTURES) + ", or timm/<name>.",
+        examples=["small_cnn", "resnet50", "timm/convnext_tiny"],
+    )
+    pretrained: bool = Field(
+        default=False, description="Start from ImageNet weights; the worker must be able to reach the weight hub."
+    )
+    cam_layer: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Dotted name of the module whose output is explained. Default: the last convolutional block.",
+        examples=["layer4.1"],
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.architecture not in ARCHITECTURES and not _TIMM_NAME.match(self.architecture):
+            raise ValueError(
+                f"unknown architecture {self.architecture!r}: use one of {', '.join(ARCHITECTURES)}, or timm/<name>"
+            )
+        return self
+
+
+class AugmentConfig(Frozen):
+    """Random changes of a training image. Drawn from (seed, epoch, sample index), so a rerun repeats them."""
+
+    random_resized_crop: tuple[Fraction, Fraction] | None = Field(
+        default=None, description="Area of the random crop as a fraction (low, high) of the image; null: no crop."
+    )
+    horizontal_flip: bool = Field(default=False, description="Mirror left to right with probability 0.5.")
+    rotation_degrees: float = Field(default=0.0, ge=0.0, le=180.0, description="Largest rotation either way, degrees.")
+    translate: Fraction = Field(default=0.0, description="Largest shift either way, as a fraction of the side.")
+    color_jitter: Fraction = Field(default=0.0, description="Strength for brightness, contrast and saturation.")
+    pca_lighting: float = Field(default=0.0, ge=0.0, le=1.0, description="Standard deviation of AlexNet's PCA noise.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        crop = self.random_resized_crop
+        if crop is not None and not 0.0 < crop[0] <= crop[1]:
+            raise ValueError(f"random_resized_crop must satisfy 0 < low <= high, got {crop}")
+        return self
+
+
+class InputConfig(Frozen):
+    """From a data-set image to the network's input: centre crop, resize, crop, scale to [0, 1], normalise."""
+
+    size: int = Field(default=28, ge=8, le=1024, description="Side of the square network input, pixels.")
+    center_crop: int | None = Field(
+        default=None, ge=1, le=8192, description="Side of a first centre crop at the image's own resolution, pixels."
+    )
+    resize: int | None = Field(
+        default=None,
+        ge=8,
+        le=2048,
+        description="Evaluation: shorter side is resized to this, then the centre `size` square is taken. "
+        "Null: the whole image is resized to `size`.",
+    )
+    mean: Channels = Field(default=(0.0, 0.0, 0.0), description="Per-channel mean subtracted, on the [0, 1] scale.")
+    std: Channels = Field(default=(1.0, 1.0, 1.0), description="Per-channel divisor, on the [0, 1] scale.")
+    augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if min(self.std) <= 0.0:
+            raise ValueError(f"std must be positive in every channel, got {self.std}")
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(f"resize ({self.resize}) must be at least size ({self.size})")
+        return self
+
+
+class OptimizerConfig(Frozen):
+    """Gradient step."""
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(default=0.01, gt=0.0, le=100.0, description="Learning rate at the start.")
+    weight_decay: float = Field(default=1e-4, ge=0.0, le=10.0)
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="SGD only.")
+
+
+class ScheduleConfig(Frozen):
+    """Learning rate over ERM epochs. Finetuning continues at the rate ERM ended with."""
+
+    name: Literal["none", "step", "multi_step", "cosine"] = "none"
+    step_epochs: int = Field(default=25, ge=1, le=10_000, description="step: multiply by gamma every so many epochs.")
+    milestones: tuple[int, ...] = Field(default=(), max_length=100, description="multi_step: epochs to multiply after.")
+    gamma: float = Field(default=0.1, gt=0.0, le=1.0, description="Factor for step and multi_step.")
+
+
+class ErmConfig(Frozen):
+    """Stage 1: empirical risk minimisation, plain cross-entropy. No group labels are used for training."""
+
+    epochs: int = Field(default=5, ge=1, le=10_000)
+    batch_size: int = Field(default=128, ge=1, le=65_536, description="Images per optimizer step.")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    early_stopping_epochs: int | None = Field(
+        default=None, ge=1, le=10_000, description="Stop after so many epochs without a better selection score."
+    )
+    select: Literal["last", "best_accuracy", "best_worst_class", "best_worst_group"] = Field(
+        default="last", description="Which epoch's weights go on, judged on the validation split; used for masking and finetuning."
+    )
+
+    @model_validator(mode="after")
+    def _stoppable(self) -> Self:
+        if self.early_stopping_epochs is not None and self.select == "last":
+            raise ValueError("early_stopping_epochs needs a score: set erm.select to best_accuracy or another best_…")
+        return self
+
+
+class MaskingConfig(Frozen):
+    """Stage 2: explain every training image and mask what the model relies on most (paper, section 3)."""
+
+    strategy: Literal["masktune", "random", "none"] = Field(
+        default="masktune",
+        description="masktune: the saliency mask. Controls: random = one random square of the same area; none.",
+    )
+    saliency: Literal["xgradcam", "gradcam", "gradcam++", "layercam", "eigencam", "scorecam"] = "xgradcam"
+    target: Literal["predicted", "label"] = Field(default="predicted", description="Class that is explained.")
+    k: float = Field(default=2.0, ge=0.0, le=10.0, description="Threshold μ + k·σ over the map's positive pixels.")
+    fill: Literal["zero", "mean", "blur"] = Field(
+        default="zero", description="What a masked pixel becomes: black, the image's mean colour, or a blurred copy."
+    )
+    iterations: int = Field(default=1, ge=1, le=3, description="Rounds of masking and finetuning.")
+    cumulative: bool = Field(default=False, description="Later rounds add to the earlier masks instead of replacing them.")
+    batch_size: int = Field(default=512, ge=1, le=65_536, description="Images explained at a time; bounds memory only.")
+
+
+class FinetuneConfig(Frozen):
+    """Stage 3: finetune on the masked images, optimizer state carried on."""
+
+    epochs: int = Field(default=1, ge=1, le=1_000)
+    lr: float | None = Field(default=None, gt=0.0, le=100.0, description="Default: the rate that ERM ended with.")
+
+
+class SelectiveConfig(Frozen):
+    """Reject option: thresholds are chosen on the validation split, and judged on every test set (paper, section 3.2)."""
+
+    coverages: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = Field(
+        default=(1.0, 0.95, 0.9, 0.85), max_length=50, description="Fractions of samples to accept."
+    )
+    risks: tuple[Fraction, ...] = Field(
+        default=(), max_length=50, description="Error rates not to exceed among accepted samples."
+    )
+
+
+class RuntimeConfig(Frozen):
+    """How, not what: device, precision and memory."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA when there is one.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="Autocast; bf16 and fp16 need CUDA.")
+    channels_last: bool = False
+    compile: bool = Field(default=False, description="torch.compile for training steps.")
+    loader_workers: int = Field(default=0, ge=0, le=64, description="Decoding threads; 0: one per core. Never changes results.")
+    cache_mib: int = Field(default=2048, ge=0, le=1_048_576, description="Budget of the decoded image cache, MiB.")
+    micro_batch: int | None = Field(
+        default=None, ge=1, le=65_536, description="Images per backward pass; gradients accumulate to the batch size."
+    )
+    resume_minutes: float = Field(
+        default=10.0, gt=0.0, le=1440.0, description="A resume point is written at every epoch end and at least this often."
+    )
+
+
+class LimitsConfig(Frozen):
+    """When the service gives up on a job."""
+
+    wall_seconds: int = Field(default=86_400, ge=1, le=2_592_000, description="Longest running time of one attempt, seconds.")
+    max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts after crashes of a worker or trainer.")
+
+
+class JobConfig(Frozen):
+    """Everything that decides a MaskTune job, besides the data set and an optional starting checkpoint."""
+
+    preset: str | None = Field(default=None, description="Name of the preset this was resolved from; for the record.")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    input: InputConfig = InputConfig()
+    erm: ErmConfig = ErmConfig()
+    masking: MaskingConfig = MaskingConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    selective: SelectiveConfig = SelectiveConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    limits: LimitsConfig = LimitsConfig()
+
+
+_SGD_1E4 = OptimizerConfig(lr=1e-4)
+_RESNET50 = ModelConfig(architecture="resnet50")
+_RESNET50_PRETRAINED = ModelConfig(architecture="resnet50", pretrained=True)
+_RESNET32 = ModelConfig(architecture="resnet32_cifar")
+_CROP_FLIP = AugmentConfig(random_resized_crop=(0.7, 1.0), horizontal_flip=True)
+
+PRESETS: Final[Mapping[str, JobConfig]] = {
+    "biased_mnist": JobConfig(preset="biased_mnist", erm=ErmConfig(epochs=100)),
+    "waterbirds": JobConfig(
+        preset="waterbirds",
+        model=_RESNET50_PRETRAINED,
+        input=InputConfig(size=224, resize=256, mean=IMAGENET_MEAN, std=IMAGENET_STD, augment=_CROP_FLIP),
+        erm=ErmConfig(epochs=100, optimizer=_SGD_1E4),
+    ),
+    "celeba": JobConfig(
+        preset="celeba",
+        model=_RESNET50_PRETRAINED,
+        input=InputConfig(size=224, center_crop=178, mean=IMAGENET_MEAN, std=IMAGENET_STD, augment=_CROP_FLIP),
+        erm=ErmConfig(epochs=20, batch_size=512, optimizer=_SGD_1E4),
+    ),
+    "in9l": JobConfig(
+        preset="in9l",
+        model=_RESNET50,
+        input=InputConfig(
+            size=224,
+            resize=256,
+            mean=(0.4717, 0.4499, 0.3837),
+            std=(0.2600, 0.2516, 0.2575),
+            augment=AugmentConfig(
+                random_resized_crop=(0.08, 1.0), horizontal_flip=True, color_jitter=0.1, pca_lighting=0.05
+            ),
+        ),
+        erm=ErmConfig(epochs=100, optimizer=_SGD_1E4),
+    ),
+    "cifar10": JobConfig(
+        preset="cifar10",
+        model=_RESNET32,
+        input=InputConfig(
+            size=32,
+            mean=(0.4914, 0.4822, 0.4465),
+            std=(0.2470, 0.2435, 0.2616),
+            augment=AugmentConfig(horizontal_flip=True, rotation_degrees=15.0, translate=0.1),
+        ),
+        erm=ErmConfig(
+            epochs=300,
+            optimizer=OptimizerConfig(lr=0.1),
+            schedule=ScheduleConfig(name="step", step_epochs=25, gamma=0.5),
+        ),
+    ),
+    "svhn": JobConfig(
+        preset="svhn",
+        model=_RESNET32,
+        input=InputConfig(size=32, mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
+        erm=ErmConfig(
+            epochs=300,
+            optimizer=OptimizerConfig(lr=0.1, weight_decay=5e-4),
+            schedule=ScheduleConfig(name="step", step_epochs=25, gamma=0.5),
+        ),
+    ),
+    "catsvsdogs": JobConfig(
+        preset="catsvsdogs",
+        model=_RESNET32,
+        input=InputConfig(
+            size=64,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            augment=AugmentConfig(horizontal_flip=True, rotation_degrees=15.0, translate=0.1),
+        ),
+        erm=ErmConfig(
+            epochs=200,
+            optimizer=OptimizerConfig(name="adam", lr=1e-3),
+            schedule=ScheduleConfig(name="multi_step", milestones=(50,), gamma=0.1),
+        ),
+    ),
+}
+
+
+def resolve_config(preset: str | None = None, changes: Mapping[str, Any] | None = None) -> JobConfig:
+    """Lay `changes` (nested, as in JSON merge patch, RFC 7396) over a preset, and validate the whole.
+
+    Without a preset the defaults of `JobConfig` are the base. In a change, null resets a field to its default.
+
+    Raises `KeyError` with the known names for an unknown preset, `pydantic.ValidationError` for a bad value.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise KeyError(f"unknown preset {preset!r}: use one of {', '.join(PRESETS)}")
+    base = PRESETS[preset].model_dump(mode="json") if preset else JobConfig().model_dump(mode="json")
+    merged = _merge(base, changes or {})
+    merged["preset"] = preset
+    return JobConfig.model_validate(merged)
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping):
+            below = merged.get(name)
+            merged[name] = _merge(below if isinstance(below, dict) else {}, value)
+        else:
+            merged[name] = value
+    return merged

@@ -1,0 +1,1 @@
+"""Settings, tables, repositories, the job state machine and the object store. Imports no torch."""

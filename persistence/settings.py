@@ -1,0 +1,46 @@
+"""Settings of every process, read from `MASKTUNE_*` environment variables."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """No secret has a default; a missing one stops the process with the variable's name."""
+
+    model_config = SettingsConfigDict(env_prefix="MASKTUNE_", frozen=True, extra="ignore")
+
+    database_url: SecretStr = Field(description="postgresql+psycopg://…")
+    redis_url: SecretStr = Field(description="redis://… or redis+socket://…")
+    home: Path = Field(default=Path(".masktune"), description="Folder of everything that runs locally.")
+    storage_url: str = Field(default="", description="file:///… or s3://bucket/prefix; empty: <home>/objects.")
+    log_level: str = "INFO"
+
+    upload_max_bytes: Annotated[int, Field(gt=0)] = 50 * 2**30
+    upload_ttl_hours: Annotated[int, Field(gt=0)] = 48
+    disk_headroom_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
+    dataset_max_images: Annotated[int, Field(gt=0)] = 2_000_000
+    image_max_pixels: Annotated[int, Field(gt=0)] = 50_000_000
+
+    devices: str = Field(default="auto", description="Comma list: cpu, cuda:0, …; auto: every GPU, else cpu.")
+    lease_seconds: Annotated[float, Field(gt=0)] = 30.0
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 1.0
+    stop_grace_seconds: Annotated[float, Field(gt=0)] = 4.0
+    sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
+    cache_max_bytes: Annotated[int, Field(gt=0)] = 20 * 2**30
+
+    @property
+    def storage(self) -> str:
+        """The object store's URL, with the default filled in."""
+        return self.storage_url or (self.home.resolve() / "objects").as_uri()
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The process's settings; raises `pydantic.ValidationError` naming each missing variable."""
+    return Settings()

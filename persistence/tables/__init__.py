@@ -1,0 +1,26 @@
+"""The tables, a file per noun. Alembic reads `Base.metadata` from here."""
+
+from persistence.tables.base import Base
+from persistence.tables.checkpoints import Checkpoint
+from persistence.tables.datasets import Dataset, DatasetImage
+from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, Sample, StageTransition
+from persistence.tables.tenants import ApiKey, Tenant
+from persistence.tables.uploads import StoredObject, Upload
+
+__all__ = [
+    "ApiKey",
+    "Artifact",
+    "Base",
+    "Checkpoint",
+    "Dataset",
+    "DatasetImage",
+    "Event",
+    "Job",
+    "Metric",
+    "ResumePoint",
+    "Sample",
+    "StageTransition",
+    "StoredObject",
+    "Tenant",
+    "Upload",
+]

@@ -1,0 +1,187 @@
+"""Jobs and everything that an attempt of one writes."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, REAL
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence.tables.base import Base, CreatedAt, Id, Json, JsonList, Moment
+from persistence.tables.lease import Leased
+
+
+def _job_id() -> Mapped[uuid.UUID]:
+    return mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+
+
+class Job(Leased, Base):
+    """One MaskTune run. Postgres is the truth about it; the broker only carries its id.
+
+    `config` is the resolved `JobConfig`. `progress` is the latest snapshot `{"stage", "iteration", "epoch", "epochs",
+    "step", "steps", "loss", "accuracy", "images_per_second"}`. `warnings` is a list of `{"code", "message"}`. `manifest`
+    records seed, versions, device and hashes. `error` is `{"code", "message", "stage", "retryable"}`. `event_seq` is
+    the number of the last event.
+    """
+
+    __tablename__ = "jobs"
+
+    id: Mapped[Id]
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
+    checkpoint_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("checkpoints.id"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    config: Mapped[Json]
+    status: Mapped[str] = mapped_column(String(20), default="queued", server_default="queued")
+    stage: Mapped[str | None] = mapped_column(String(20))
+    max_attempts: Mapped[int] = mapped_column(default=3, server_default="3")
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    warnings: Mapped[JsonList]
+    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    request_hash: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[CreatedAt]
+    started_at: Mapped[Moment | None]
+    finished_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            "status in ('queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')", name="status_known"
+        ),
+        UniqueConstraint("tenant_id", "idempotency_key"),
+        Index("ix_jobs_tenant_id_id", "tenant_id", text("id DESC")),
+        Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", text("id DESC")),
+        Index("ix_jobs_queued", "created_at", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_leased", "lease_expires_at", postgresql_where=text("status in ('running', 'cancelling')")),
+    )
+
+
+class Event(Base):
+    """One line of a job's append-only log; `seq` counts from 1 without gaps."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[uuid.UUID] = _job_id()
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    type: Mapped[str] = mapped_column(String(40))
+    attempt: Mapped[int] = mapped_column(Integer)
+    data: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+
+
+class StageTransition(Base):
+    """When an attempt entered a stage; `iteration` counts rounds of masking and finetuning from 1, 0 before them."""
+
+    __tablename__ = "stage_transitions"
+
+    job_id: Mapped[uuid.UUID] = _job_id()
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    stage: Mapped[str] = mapped_column(String(20), primary_key=True)
+    iteration: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    entered_at: Mapped[CreatedAt]
+
+
+class Metric(Base):
+    """One number: (stage, iteration, epoch, split, group, name) → value. Null where it is undefined (an empty group).
+
+    `group` is the group's name, null for the whole split. `count` is the number of samples behind the value.
+    """
+
+    __tablename__ = "metrics"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    job_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    stage: Mapped[str] = mapped_column(String(20))
+    iteration: Mapped[int] = mapped_column(Integer)
+    epoch: Mapped[int] = mapped_column(Integer)
+    split: Mapped[str] = mapped_column(String(100))
+    group: Mapped[str | None] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(String(60))
+    value: Mapped[float | None] = mapped_column(Double)
+    count: Mapped[int | None] = mapped_column(Integer)
+
+    __table_args__ = (
+        UniqueConstraint(
+            "job_id", "stage", "iteration", "epoch", "split", "group", "name", postgresql_nulls_not_distinct=True
+        ),
+    )
+
+
+class Sample(Base):
+    """What a job found on one image, before (ERM) and after (MaskTune).
+
+    CAM grids are raw float16, row-major, `cam_height × cam_width`. `mask` is the keep mask (True = kept) at the image's
+    own `height × width`: bits packed row-major over the whole image (numpy.packbits), then zlib-deflated; it is the mask
+    that training used. `masked_fraction` is its share of masked pixels, `confidence_drop` = before − after, of the
+    respective predicted class.
+    """
+
+    __tablename__ = "samples"
+
+    job_id: Mapped[uuid.UUID] = _job_id()
+    index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    split: Mapped[str] = mapped_column(String(100))
+    label: Mapped[int] = mapped_column(Integer)
+    group: Mapped[int | None] = mapped_column(Integer)
+    predicted_before: Mapped[int] = mapped_column(Integer)
+    confidence_before: Mapped[float] = mapped_column(REAL)
+    predicted_after: Mapped[int] = mapped_column(Integer)
+    confidence_after: Mapped[float] = mapped_column(REAL)
+    confidence_drop: Mapped[float] = mapped_column(REAL)
+    masked_fraction: Mapped[float] = mapped_column(REAL)
+    height: Mapped[int] = mapped_column(Integer)
+    width: Mapped[int] = mapped_column(Integer)
+    cam_height: Mapped[int] = mapped_column(SmallInteger)
+    cam_width: Mapped[int] = mapped_column(SmallInteger)
+    cam_before: Mapped[bytes] = mapped_column(LargeBinary)
+    cam_after: Mapped[bytes] = mapped_column(LargeBinary)
+    mask: Mapped[bytes] = mapped_column(LargeBinary)
+
+    __table_args__ = (
+        Index("ix_samples_job_id_split_index", "job_id", "split", "index"),
+        Index("ix_samples_job_id_masked_fraction_index", "job_id", "masked_fraction", "index"),
+        Index("ix_samples_job_id_confidence_drop_index", "job_id", "confidence_drop", "index"),
+    )
+
+
+class Artifact(Base):
+    """A file that a job made, for download. The newest attempt's file of a name replaces the one before."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[uuid.UUID] = _job_id()
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("objects.sha256"), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    media_type: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[CreatedAt]
+
+
+class ResumePoint(Base):
+    """Where an interrupted job goes on from; the newest two are kept."""
+
+    __tablename__ = "resume_points"
+
+    job_id: Mapped[uuid.UUID] = _job_id()
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    sha256: Mapped[str] = mapped_column(ForeignKey("objects.sha256"), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    stage: Mapped[str] = mapped_column(String(20))
+    epoch: Mapped[int] = mapped_column(Integer)
+    step: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[CreatedAt]

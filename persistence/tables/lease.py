@@ -1,0 +1,26 @@
+"""What a claimed row carries: who works on it, until when, and in which attempt."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence.tables.base import Moment
+
+
+class Leased:
+    """Columns of a row that one attempt at a time may work on.
+
+    A claim sets a fresh `lease_token`; every later write of that attempt is conditional on it (fencing token), so a
+    worker that lost its lease can no longer change anything.
+    """
+
+    attempt: Mapped[int] = mapped_column(default=0, server_default="0")
+    lease_token: Mapped[uuid.UUID | None]
+    lease_expires_at: Mapped[Moment | None]
+    worker: Mapped[str | None]
+    dispatched_at: Mapped[Moment | None]
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)

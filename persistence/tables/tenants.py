@@ -1,0 +1,35 @@
+"""Who calls: tenants and their API keys."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence.tables.base import Base, CreatedAt, Id, Moment
+
+
+class Tenant(Base):
+    """An isolated customer: sees its own rows and nothing else."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    created_at: Mapped[CreatedAt]
+
+
+class ApiKey(Base):
+    """A bearer key. Only its SHA-256 is kept; `prefix` is what a person recognises it by."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[Id]
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(16))
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    created_at: Mapped[CreatedAt]
+    last_used_at: Mapped[Moment | None]
+    revoked_at: Mapped[Moment | None]
