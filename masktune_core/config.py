@@ -124,6 +124,23 @@ class InputConfig(Frozen):
             raise ValueError(f"resize ({self.resize}) must be at least size ({self.size})")
         return self
 
+    def evaluation_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The part of a `height × width` image that the network sees in evaluation: (top, left, height, width), pixels.
+
+        The one place where the evaluation geometry is defined: this box, resized to `size × size`, is the input, and a
+        CAM belongs to this box and to nothing outside it. `center_crop` cuts first and is clamped to the image. With
+        `resize`, the centre square of side `size / resize` × the shorter side stays, rounded to whole pixels.
+        """
+        if height < 1 or width < 1:
+            raise ValueError(f"an image has at least one pixel, got {height}×{width}")
+        inner_height, inner_width = height, width
+        if self.center_crop is not None:
+            inner_height, inner_width = min(self.center_crop, height), min(self.center_crop, width)
+        if self.resize is not None:
+            side = max(1, round(min(inner_height, inner_width) * self.size / self.resize))
+            inner_height = inner_width = side
+        return (height - inner_height) // 2, (width - inner_width) // 2, inner_height, inner_width
+
 
 class OptimizerConfig(Frozen):
     """Gradient step."""
