@@ -1,0 +1,224 @@
+"""The local service: PostgreSQL, Redis, API, job worker and intake worker over one data folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from cli.api_key import ensure_key
+from cli.database import DATABASE_VARIABLE, REDIS_VARIABLE, environment, migrate, running_services, try_lock
+from cli.errors import ServicesError
+from cli.guard import Guard
+from cli.home import Home, RunningServices
+from cli.service_process import ServiceProcess
+from cli.signals import StopSignals
+
+HOST = "127.0.0.1"
+
+_READY_SECONDS = 60.0
+_WORKER_STOP_SECONDS = 15.0
+_API_STOP_SECONDS = 8.0
+_RESTARTS_PER_MINUTE = 5
+
+
+class LocalServices:
+    """Starts everything on entering, stops it in order on leaving.
+
+    Raises `ServicesError` when the data folder already has services, the port is taken, or a service does not come up.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        signals: StopSignals,
+        port: int | None = None,
+        status: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.home = home
+        self.port = port
+        self.url = ""
+        self.api_key = ""
+        self._signals = signals
+        self._status = status
+        self._stack = ExitStack()
+        self._processes: list[ServiceProcess] = []
+        self._restarts: list[float] = []
+        self._database_url = ""
+        self._guard: Guard | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            with self._signals.shielded():
+                self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._signals.shielded():
+            self._status("stopping")
+            self._stack.close()
+
+    def check(self) -> None:
+        """Raises `ServicesError` with the last log lines when a service has ended by itself."""
+        for process in self._processes:
+            process.require_running()
+
+    def restart_ended(self) -> list[str]:
+        """Start again what has ended by itself, and say what that was. Raises once it happens too often."""
+        ended = [process for process in self._processes if process.exit_code is not None]
+        now = time.monotonic()
+        self._restarts = [at for at in self._restarts if now - at < 60.0] + [now] * len(ended)
+        if len(self._restarts) > _RESTARTS_PER_MINUTE:
+            self.check()
+        messages = []
+        for process in ended:
+            messages.append(f"the {process.name} ended with code {process.exit_code} and was started again")
+            self._launch(process)
+        if ended:
+            self._publish()
+        return messages
+
+    def _start(self) -> None:
+        lock = try_lock(self.home)
+        if lock is None:
+            running = running_services(self.home)
+            where = f" at {running.url} (process {running.pid})" if running else ""
+            raise ServicesError(
+                f"services over {self.home.path} are already running{where}; stop them first, "
+                "or set MASKTUNE_HOME to another folder"
+            )
+        self._stack.enter_context(lock)
+        port = free_port() if self.port is None else self.port
+        require_free(port)
+        self.home.logs.mkdir(parents=True, exist_ok=True)
+        self._guard = Guard(self.home.path)
+        self._stack.callback(self._guard.dismiss)
+        env = environment(self.home, **self._start_stores())
+        self._database_url = env[DATABASE_VARIABLE]
+        self._status("applying the migrations")
+        migrate(self.home, env)
+        self._status("starting the API and the workers")
+        self.url = f"http://{HOST}:{port}"
+        self._processes = self._plan(env, port)
+        # Callbacks run last in, first out: workers end before the API, the API before Redis and PostgreSQL.
+        self._stack.callback(_stop, self._processes[:1], _API_STOP_SECONDS)
+        self._stack.callback(_stop, self._processes[1:], _WORKER_STOP_SECONDS)
+        for process in self._processes:
+            self._launch(process)
+        self._stack.callback(self.home.services.unlink, missing_ok=True)
+        self.api_key = ensure_key(self.home, env, self._accepts)
+        self._publish()
+
+    def _launch(self, process: ServiceProcess) -> None:
+        with self._signals.shielded():
+            process.start()
+        if self._guard:
+            self._guard.watch(process.pid)
+
+    def _start_stores(self) -> dict[str, str]:
+        """Embedded PostgreSQL and Redis, each only where the environment names no other."""
+        from cli.embedded import EmbeddedPostgres, EmbeddedRedis
+
+        urls: dict[str, str] = {}
+        embedded: tuple[tuple[str, str, Any], ...] = (
+            ("PostgreSQL", DATABASE_VARIABLE, EmbeddedPostgres),
+            ("Redis", REDIS_VARIABLE, EmbeddedRedis),
+        )
+        for name, variable, make in embedded:
+            if os.environ.get(variable):
+                urls[variable] = os.environ[variable]
+                continue
+            self._status(f"starting {name}")
+            with self._signals.shielded():
+                store = make(self.home.path)
+                self._stack.callback(store.stop)
+                urls[variable] = store.start()
+        return urls
+
+    def _plan(self, env: dict[str, str], port: int) -> list[ServiceProcess]:
+        api = ["-m", "uvicorn", "api.main:create_app", "--factory", "--host", HOST, "--port", str(port)]
+        api += ["--no-server-header", "--timeout-graceful-shutdown", "3"]
+        celery = ["-m", "celery", "-A", "worker.app", "worker", "-P", "threads"]
+        celery += ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+        beat = str(self.home.path / "celerybeat-schedule")
+        commands = {
+            "api": api,
+            "worker": [*celery, "-Q", "jobs", "-c", str(device_slots()), "-n", "jobs@%h"],
+            "intake": [*celery, "-Q", "intake,control", "-c", "2", "-n", "intake@%h", "-B", "-s", beat],
+        }
+        names = {"api": "API", "worker": "job worker", "intake": "intake worker"}
+        return [
+            ServiceProcess(names[name], command, env, self.home.path, self.home.logs / f"{name}.log")
+            for name, command in commands.items()
+        ]
+
+    def _accepts(self, key: str | None) -> bool:
+        """Whether the API is ready and knows this key."""
+        self._wait_ready()
+        if key is None:
+            return False
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.get(f"{self.url}/v1/jobs", params={"limit": 1}, headers=headers, timeout=10.0).status_code == 200
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        answer = "it does not answer"
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(httpx.TransportError):
+                response = httpx.get(f"{self.url}/readyz", timeout=5.0)
+                if response.status_code == 200:
+                    return
+                answer = f"its readiness check answers {response.status_code}: {response.text[:500]}"
+            time.sleep(0.1)
+        api = self._processes[0]
+        raise ServicesError(f"the API was not ready after {_READY_SECONDS:.0f} s, {answer}; its log is {api.log}")
+
+    def _publish(self) -> None:
+        pids = {process.name: process.pid for process in self._processes}
+        self.home.write_services(RunningServices(self.url, os.getpid(), self._database_url, pids))
+
+
+def _stop(processes: list[ServiceProcess], seconds: float) -> None:
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.wait(max(0.1, deadline - time.monotonic()))
+
+
+def device_slots() -> int:
+    """Jobs that may run at a time on this machine: one per device that MASKTUNE_DEVICES names, else one."""
+    named = [name for name in os.environ.get("MASKTUNE_DEVICES", "").split(",") if name.strip()]
+    return max(1, len(named))
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_free(port: int) -> None:
+    """Raises `ServicesError` when something already listens on the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ServicesError(
+                f"port {port} on {HOST} cannot be used ({error.strerror}); choose another one with --port"
+            ) from error
