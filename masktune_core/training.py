@@ -1,0 +1,178 @@
+"""One optimizer step, and one epoch of them: cross-entropy and nothing else.
+
+ERM and finetuning run this same loop; they differ in the batches it is given. The sums of an epoch in progress are
+part of its state, so an interrupted epoch goes on exactly where it stood.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from masktune_core.config import JobConfig, RuntimeConfig
+from masktune_core.errors import ConfigError, OutOfGpuMemory, TrainingDiverged
+from masktune_core.randomness import derive_seed
+
+_CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for the device
+
+
+class LabelledImages(Protocol):
+    """The part of `masktune_core.data.loader.Batch` that training reads."""
+
+    @property
+    def image(self) -> Tensor: ...  # (B, 3, S, S) float32 on the device
+
+    @property
+    def label(self) -> Tensor: ...  # (B,) int64 on the device
+
+
+@dataclass(slots=True)
+class EpochSums:
+    """Sums over the images of an epoch so far, on the training device: exact to carry on from."""
+
+    loss: Tensor  # () float64
+    correct: Tensor  # () int64
+    images: int = 0
+
+    @classmethod
+    def zero(cls, device: torch.device) -> EpochSums:
+        return cls(
+            torch.zeros((), dtype=torch.float64, device=device), torch.zeros((), dtype=torch.int64, device=device)
+        )
+
+    def means(self) -> tuple[float, float]:
+        """(loss, accuracy), every image weighted equally; waits for the device."""
+        return float(self.loss) / max(self.images, 1), int(self.correct) / max(self.images, 1)
+
+
+def resolve_device(runtime: RuntimeConfig) -> torch.device:
+    """The device that `runtime` asks for.
+
+    Raises `ConfigError` where it asks for CUDA, or for a precision that needs it, and there is none.
+    """
+    available = torch.cuda.is_available()
+    if runtime.device == "cuda" and not available:
+        raise ConfigError("runtime.device is cuda, but this machine has no usable CUDA device: use auto or cpu")
+    device = torch.device("cuda" if available and runtime.device != "cpu" else "cpu")
+    if runtime.precision != "fp32" and device.type != "cuda":
+        raise ConfigError(
+            f"runtime.precision {runtime.precision} needs a CUDA device, and this job runs on the CPU: use fp32"
+        )
+    return device
+
+
+class Trainer:
+    """A model with its optimizer, precision and gradient accumulation."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, config: JobConfig, device: torch.device
+    ) -> None:
+        self.model, self.optimizer, self.device = model, optimizer, device
+        self.label_smoothing = config.erm.label_smoothing
+        self.micro_batch = config.runtime.micro_batch
+        self.batch_size = config.erm.batch_size
+        self.memory_format = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
+        self.autocast_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.runtime.precision)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16")
+        self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
+        self._forward = cast("nn.Module", torch.compile(model)) if config.runtime.compile else model
+        smallest = min(self.batch_size, self.micro_batch or self.batch_size)
+        if self.has_batch_norm and smallest == 1:
+            raise ConfigError(
+                f"{config.model.architecture} uses batch normalisation, which needs at least 2 images per pass: "
+                "raise erm.batch_size or runtime.micro_batch"
+            )
+
+    def step(self, batch: LabelledImages, sums: EpochSums) -> None:
+        """One optimizer step on `batch`, added to `sums`.
+
+        With `micro_batch`, gradients of near-equal parts add up to that of the whole batch; batch normalisation still
+        sees each part by itself, so such a run is close to, not equal to, one without. A batch of a single image is
+        left out where the model has batch normalisation: one image has no variance.
+        """
+        count = len(batch.label)
+        if self.has_batch_norm and count == 1:
+            return
+        parts = 1 if self.micro_batch is None else math.ceil(count / self.micro_batch)
+        if self.has_batch_norm:
+            parts = min(parts, count // 2)  # no part of a single image
+        self.optimizer.zero_grad(set_to_none=True)
+        for image, label in zip(batch.image.tensor_split(parts), batch.label.tensor_split(parts), strict=True):
+            with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+                logits = self._forward(image.contiguous(memory_format=self.memory_format))
+            loss = F.cross_entropy(logits.float(), label, label_smoothing=self.label_smoothing, reduction="sum")
+            self.scaler.scale(loss / count).backward()  # type: ignore[no-untyped-call]  # torch's own
+            sums.loss += loss.detach()
+            sums.correct += (logits.detach().argmax(1) == label).sum()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        sums.images += count
+
+    def require_finite_loss(self, sums: EpochSums, where: str) -> None:
+        """Raise `TrainingDiverged` if the loss has stopped being a number."""
+        if not math.isfinite(float(sums.loss)):
+            raise TrainingDiverged(f"the loss is not finite {where}: {self._advice()}")
+
+    def require_finite_weights(self, where: str) -> None:
+        """Raise `TrainingDiverged` if a weight or a batch-norm statistic is not finite."""
+        state: dict[str, Any] = self.model.state_dict()
+        for name, value in state.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise TrainingDiverged(f"{name} is not finite {where}: {self._advice()}")
+
+    def _advice(self) -> str:
+        lr = self.optimizer.param_groups[0]["lr"]
+        return f"lower erm.optimizer.lr (now {lr:g}), or use precision fp32 or bf16 in place of fp16"
+
+
+def train_epoch(
+    trainer: Trainer,
+    batches: Callable[[int], Generator[LabelledImages, None, None]],
+    sums: EpochSums,
+    *,
+    steps: int,
+    start_step: int,
+    seed: int,
+    where: str,
+    before_step: Callable[[int], None],
+) -> None:
+    """Make the steps `start_step`, …, `steps` - 1 of an epoch.
+
+    `batches(start_step)` yields the batch of each. `before_step(step)` may raise to stop; it finds model, optimizer and
+    `sums` as they are after `step` finished steps, and is called once more after the last. `seed` is the epoch's:
+    dropout at each step draws from it and the step.
+
+    Raises `TrainingDiverged`, `OutOfGpuMemory`.
+    """
+    trainer.model.train()
+    if start_step < steps:
+        with closing(batches(start_step)) as source, gpu_memory("training"):
+            for step, batch in enumerate(source, start_step):
+                before_step(step)
+                torch.manual_seed(derive_seed(seed, "step", step))
+                trainer.step(batch, sums)
+                if trainer.device.type == "cpu" or step % _CHECK_EVERY == 0 or step == steps - 1:
+                    trainer.require_finite_loss(sums, f"at step {step + 1} of {steps} of {where}")
+    before_step(steps)
+    trainer.require_finite_weights(f"after {where}")
+
+
+@contextmanager
+def gpu_memory(stage: str) -> Iterator[None]:
+    """Turn torch's out-of-memory error inside the block into `OutOfGpuMemory`, with the way out of this stage."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        way_out = (
+            "set runtime.micro_batch, or lower erm.batch_size" if stage == "training" else "lower masking.batch_size"
+        )
+        first_line = str(error).partition("\n")[0]
+        raise OutOfGpuMemory(f"the GPU could not hold a batch while {stage}: {way_out} ({first_line})") from error
