@@ -1,0 +1,79 @@
+"""Docker's own reading of the files, and hadolint's, on a machine that has these tools."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.deploy.compose import COMPOSE, DOCKERFILES, EXAMPLE, OURS, ROOT
+
+
+def compose_command() -> list[str] | None:
+    """`docker-compose` or `docker compose`, whichever is here."""
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    docker = shutil.which("docker")
+    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return [docker, "compose"]
+    return None
+
+
+COMMAND = compose_command()
+HADOLINT = shutil.which("hadolint")
+needs_compose = pytest.mark.skipif(COMMAND is None, reason="neither docker-compose nor docker compose is installed")
+needs_hadolint = pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed")
+
+
+def compose(*arguments: str, env_file: str = str(EXAMPLE)) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    command = [*(COMMAND or []), "--file", str(COMPOSE), "--env-file", env_file, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+
+
+def resolved(*arguments: str) -> dict[str, Any]:
+    result = compose(*arguments, "config", "--format", "json")
+    assert result.returncode == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+@needs_compose
+def test_the_example_resolves_to_the_gpu_worker() -> None:
+    assert set(resolved()["services"]) == {"postgres", "redis", *OURS} - {"worker-cpu"}
+
+
+@needs_compose
+def test_the_cpu_profile_takes_the_gpu_workers_place() -> None:
+    assert set(resolved("--profile", "cpu")["services"]) == {"postgres", "redis", *OURS} - {"worker-gpu"}
+
+
+@needs_compose
+def test_nothing_resolves_without_the_secrets() -> None:
+    result = compose("config", env_file=os.devnull)
+    assert result.returncode != 0
+    assert "POSTGRES_PASSWORD" in result.stderr
+
+
+@needs_compose
+def test_a_setting_without_a_value_is_left_out_of_the_container() -> None:
+    environment = resolved()["services"]["api"]["environment"]
+    assert environment["AWS_ACCESS_KEY_ID"] is None
+    assert environment["MASKTUNE_STORAGE_URL"] == "file:///srv/objects"
+
+
+@needs_compose
+def test_the_gpu_worker_is_given_every_gpu() -> None:
+    (device,) = resolved()["services"]["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": -1, "capabilities": ["gpu"]}
+
+
+@needs_hadolint
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+def test_hadolint_finds_nothing(dockerfile: object) -> None:
+    result = subprocess.run([str(HADOLINT), str(dockerfile)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
