@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.compose import COMPOSE, DOCKERFILES, EXAMPLE, OURS, ROOT
+from tests.deploy.compose import COMPOSE, DOCKERFILES, EXAMPLE, OURS, ROOT, example_environment
 
 
 def compose_command() -> list[str] | None:
@@ -53,10 +54,13 @@ def test_the_cpu_profile_takes_the_gpu_workers_place() -> None:
 
 
 @needs_compose
-def test_nothing_resolves_without_the_secrets() -> None:
-    result = compose("config", env_file=os.devnull)
+@pytest.mark.parametrize("missing", ["POSTGRES_PASSWORD", "REDIS_PASSWORD"])
+def test_nothing_resolves_without_a_secret_and_the_message_names_it(missing: str, tmp_path: Path) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text("".join(f"{k}={v}\n" for k, v in example_environment().items() if k != missing), "utf-8")
+    result = compose("config", env_file=str(env_file))
     assert result.returncode != 0
-    assert "POSTGRES_PASSWORD" in result.stderr
+    assert missing in result.stderr
 
 
 @needs_compose
