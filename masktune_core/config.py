@@ -46,7 +46,7 @@ class DataConfig(Frozen):
     group_by: str | None = Field(
         default=None,
         max_length=100,
-        description="Attribute column that forms groups (label × attribute). Default: the first attribute column, if any.",
+        description="Attribute column that forms groups (label × attribute). Default: the first one, if any.",
     )
 
 
@@ -127,19 +127,25 @@ class InputConfig(Frozen):
     def evaluation_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """The part of a `height × width` image that the network sees in evaluation: (top, left, height, width), pixels.
 
-        The one place where the evaluation geometry is defined: this box, resized to `size × size`, is the input, and a
-        CAM belongs to this box and to nothing outside it. `center_crop` cuts first and is clamped to the image. With
-        `resize`, the centre square of side `size / resize` × the shorter side stays, rounded to whole pixels.
+        What a CAM belongs to, in whole pixels: the edges of the evaluation view, rounded to the nearest pixel edge.
+        Equal to `masktune_core.data.views.whole_boxes` of the evaluation views, for callers without torch.
         """
         if height < 1 or width < 1:
             raise ValueError(f"an image has at least one pixel, got {height}×{width}")
-        inner_height, inner_width = height, width
-        if self.center_crop is not None:
-            inner_height, inner_width = min(self.center_crop, height), min(self.center_crop, width)
-        if self.resize is not None:
-            side = max(1, round(min(inner_height, inner_width) * self.size / self.resize))
-            inner_height = inner_width = side
-        return (height - inner_height) // 2, (width - inner_width) // 2, inner_height, inner_width
+        sides = (height, width)
+        taken = tuple(side if self.center_crop is None else min(side, self.center_crop) for side in sides)
+        starts: list[int] = []
+        lengths: list[int] = []
+        for side, extent in zip(sides, taken, strict=True):
+            edge, length = float(round((side - extent) / 2)), float(extent)
+            if self.resize is not None:
+                resized = self.resize * extent // min(taken)
+                scale = extent / resized
+                edge, length = edge + round((resized - self.size) / 2) * scale, self.size * scale
+            start = min(max(round(edge), 0), side - 1)
+            starts.append(start)
+            lengths.append(min(max(round(edge + length), start + 1), side) - start)
+        return starts[0], starts[1], lengths[0], lengths[1]
 
 
 class OptimizerConfig(Frozen):
@@ -172,7 +178,8 @@ class ErmConfig(Frozen):
         default=None, ge=1, le=10_000, description="Stop after so many epochs without a better selection score."
     )
     select: Literal["last", "best_accuracy", "best_worst_class", "best_worst_group"] = Field(
-        default="last", description="Which epoch's weights go on, judged on the validation split; used for masking and finetuning."
+        default="last",
+        description="Which epoch's weights go on, judged on the validation split; used for masking and finetuning.",
     )
 
     @model_validator(mode="after")
@@ -196,7 +203,9 @@ class MaskingConfig(Frozen):
         default="zero", description="What a masked pixel becomes: black, the image's mean colour, or a blurred copy."
     )
     iterations: int = Field(default=1, ge=1, le=3, description="Rounds of masking and finetuning.")
-    cumulative: bool = Field(default=False, description="Later rounds add to the earlier masks instead of replacing them.")
+    cumulative: bool = Field(
+        default=False, description="Later rounds add to the earlier masks instead of replacing them."
+    )
     batch_size: int = Field(default=512, ge=1, le=65_536, description="Images explained at a time; bounds memory only.")
 
 
@@ -208,7 +217,7 @@ class FinetuneConfig(Frozen):
 
 
 class SelectiveConfig(Frozen):
-    """Reject option: thresholds are chosen on the validation split, and judged on every test set (paper, section 3.2)."""
+    """Reject option: thresholds are chosen on the validation split, judged on every test set (paper, section 3.2)."""
 
     coverages: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = Field(
         default=(1.0, 0.95, 0.9, 0.85), max_length=50, description="Fractions of samples to accept."
@@ -225,20 +234,27 @@ class RuntimeConfig(Frozen):
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="Autocast; bf16 and fp16 need CUDA.")
     channels_last: bool = False
     compile: bool = Field(default=False, description="torch.compile for training steps.")
-    loader_workers: int = Field(default=0, ge=0, le=64, description="Decoding threads; 0: one per core. Never changes results.")
+    loader_workers: int = Field(
+        default=0, ge=0, le=64, description="Decoding threads; 0: one per core. Never changes results."
+    )
     cache_mib: int = Field(default=2048, ge=0, le=1_048_576, description="Budget of the decoded image cache, MiB.")
     micro_batch: int | None = Field(
         default=None, ge=1, le=65_536, description="Images per backward pass; gradients accumulate to the batch size."
     )
     resume_minutes: float = Field(
-        default=10.0, gt=0.0, le=1440.0, description="A resume point is written at every epoch end and at least this often."
+        default=10.0,
+        gt=0.0,
+        le=1440.0,
+        description="A resume point is written at every epoch end and at least this often.",
     )
 
 
 class LimitsConfig(Frozen):
     """When the service gives up on a job."""
 
-    wall_seconds: int = Field(default=86_400, ge=1, le=2_592_000, description="Longest running time of one attempt, seconds.")
+    wall_seconds: int = Field(
+        default=86_400, ge=1, le=2_592_000, description="Longest running time of one attempt, seconds."
+    )
     max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts after crashes of a worker or trainer.")
 
 
