@@ -1,0 +1,1 @@
+"""Data sets: the normalised archive, its index, and batches for training and evaluation."""
