@@ -14,6 +14,8 @@ Id = Annotated[uuid.UUID, mapped_column(UUID(as_uuid=True), primary_key=True, se
 CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
 Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 Json = Annotated[dict[str, Any], mapped_column(JSONB)]
+MaybeJson = Annotated[dict[str, Any], mapped_column(JSONB(none_as_null=True))]
+"""For `Mapped[MaybeJson | None]`: None is SQL NULL, not the JSON value null."""
 JsonList = Annotated[list[Any], mapped_column(JSONB, server_default=text("'[]'::jsonb"))]
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, String, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.tables.base import Base, CreatedAt, Id, Moment
+from persistence.tables.base import Base, CreatedAt, Id, MaybeJson, Moment
 from persistence.tables.lease import Leased
 
 
@@ -31,12 +29,12 @@ class Checkpoint(Leased, Base):
     source_filename: Mapped[str] = mapped_column(String(255))
     content_sha256: Mapped[str | None] = mapped_column(ForeignKey("objects.sha256"), index=True)
     content_size: Mapped[int | None] = mapped_column(BigInteger)
-    report: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    report: Mapped[MaybeJson | None]
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[Moment | None]
 
     __table_args__ = (
         CheckConstraint("status in ('validating', 'ready', 'invalid')", name="status_known"),
-        Index("ix_checkpoints_tenant_id_id", "tenant_id", text("id DESC")),
+        Index("ix_checkpoints_tenant_id_id", "tenant_id", "id"),
         Index("ix_checkpoints_validating", "created_at", postgresql_where=text("status = 'validating'")),
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, SmallInteger, String, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.tables.base import Base, CreatedAt, Id, JsonList, Moment
+from persistence.tables.base import Base, CreatedAt, Id, JsonList, MaybeJson, Moment
 from persistence.tables.lease import Leased
 
 
@@ -35,7 +34,7 @@ class Dataset(Leased, Base):
     image_count: Mapped[int | None] = mapped_column(Integer)
     classes: Mapped[JsonList]
     attributes: Mapped[JsonList]
-    summary: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    summary: Mapped[MaybeJson | None]
     problems: Mapped[JsonList]
     problem_count: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[CreatedAt]
@@ -43,7 +42,7 @@ class Dataset(Leased, Base):
 
     __table_args__ = (
         CheckConstraint("status in ('validating', 'ready', 'invalid')", name="status_known"),
-        Index("ix_datasets_tenant_id_id", "tenant_id", text("id DESC")),
+        Index("ix_datasets_tenant_id_id", "tenant_id", "id"),
         Index("ix_datasets_validating", "created_at", postgresql_where=text("status = 'validating'")),
     )
 

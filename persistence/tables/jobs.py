@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -18,10 +17,10 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, REAL
+from sqlalchemy.dialects.postgresql import REAL
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.tables.base import Base, CreatedAt, Id, Json, JsonList, Moment
+from persistence.tables.base import Base, CreatedAt, Id, Json, JsonList, MaybeJson, Moment
 from persistence.tables.lease import Leased
 
 
@@ -33,25 +32,28 @@ class Job(Leased, Base):
     """One MaskTune run. Postgres is the truth about it; the broker only carries its id.
 
     `config` is the resolved `JobConfig`. `progress` is the latest snapshot `{"stage", "iteration", "epoch", "epochs",
-    "step", "steps", "loss", "accuracy", "images_per_second"}`. `warnings` is a list of `{"code", "message"}`. `manifest`
-    records seed, versions, device and hashes. `error` is `{"code", "message", "stage", "retryable"}`. `event_seq` is
-    the number of the last event.
+    "step", "steps", "loss", "accuracy", "images_per_second"}`. `warnings` is a list of `{"code", "message"}`.
+    `manifest` records seed, versions, device and hashes. `error` is `{"code", "message", "stage", "retryable"}`.
+    `event_seq` is the number of the last event. A finished job outlives its data set and checkpoint: their ids become
+    null; an unfinished one has a data set.
     """
 
     __tablename__ = "jobs"
 
     id: Mapped[Id]
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
-    dataset_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("datasets.id"), index=True)
-    checkpoint_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("checkpoints.id"), index=True)
+    dataset_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    checkpoint_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("checkpoints.id", ondelete="SET NULL"), index=True
+    )
     name: Mapped[str] = mapped_column(String(200))
     config: Mapped[Json]
     status: Mapped[str] = mapped_column(String(20), default="queued", server_default="queued")
     stage: Mapped[str | None] = mapped_column(String(20))
     max_attempts: Mapped[int] = mapped_column(default=3, server_default="3")
-    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    progress: Mapped[MaybeJson | None]
     warnings: Mapped[JsonList]
-    manifest: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    manifest: Mapped[MaybeJson | None]
     event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_hash: Mapped[str | None] = mapped_column(String(64))
@@ -64,8 +66,8 @@ class Job(Leased, Base):
             "status in ('queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')", name="status_known"
         ),
         UniqueConstraint("tenant_id", "idempotency_key"),
-        Index("ix_jobs_tenant_id_id", "tenant_id", text("id DESC")),
-        Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", text("id DESC")),
+        Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
+        Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", "id"),
         Index("ix_jobs_queued", "created_at", postgresql_where=text("status = 'queued'")),
         Index("ix_jobs_leased", "lease_expires_at", postgresql_where=text("status in ('running', 'cancelling')")),
     )
@@ -126,9 +128,9 @@ class Sample(Base):
     """What a job found on one image, before (ERM) and after (MaskTune).
 
     CAM grids are raw float16, row-major, `cam_height × cam_width`. `mask` is the keep mask (True = kept) at the image's
-    own `height × width`: bits packed row-major over the whole image (numpy.packbits), then zlib-deflated; it is the mask
-    that training used. `masked_fraction` is its share of masked pixels, `confidence_drop` = before − after, of the
-    respective predicted class.
+    own `height × width`: bits packed row-major over the whole image (numpy.packbits), then zlib-deflated; it is the
+    mask that training used. `masked_fraction` is its share of masked pixels, `confidence_drop` is `confidence_before −
+    confidence_after`, each of the class predicted then.
     """
 
     __tablename__ = "samples"
@@ -156,6 +158,13 @@ class Sample(Base):
         Index("ix_samples_job_id_split_index", "job_id", "split", "index"),
         Index("ix_samples_job_id_masked_fraction_index", "job_id", "masked_fraction", "index"),
         Index("ix_samples_job_id_confidence_drop_index", "job_id", "confidence_drop", "index"),
+        # Few samples change sides, and they are what people look for.
+        Index(
+            "ix_samples_flipped",
+            "job_id",
+            "index",
+            postgresql_where=text("(predicted_before = label) <> (predicted_after = label)"),
+        ),
     )
 
 
@@ -181,7 +190,9 @@ class ResumePoint(Base):
     seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     sha256: Mapped[str] = mapped_column(ForeignKey("objects.sha256"), index=True)
     size: Mapped[int] = mapped_column(BigInteger)
+    attempt: Mapped[int] = mapped_column(Integer)
     stage: Mapped[str] = mapped_column(String(20))
+    iteration: Mapped[int] = mapped_column(Integer)
     epoch: Mapped[int] = mapped_column(Integer)
     step: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[CreatedAt]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.tables.base import Moment
+from persistence.tables.base import MaybeJson, Moment
 
 
 class Leased:
@@ -23,4 +21,4 @@ class Leased:
     lease_expires_at: Mapped[Moment | None]
     worker: Mapped[str | None]
     dispatched_at: Mapped[Moment | None]
-    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[MaybeJson | None]
