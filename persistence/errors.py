@@ -1,0 +1,103 @@
+"""What can go wrong in persistence.
+
+PersistenceError
+├── NotFound                 no such row for this tenant
+├── Conflict                 the request does not fit the row's state; has a stable `code`
+│   ├── IllegalTransition    the job state machine has no such step
+│   └── IdempotencyMismatch  the key was used for another request
+├── LeaseLost                another attempt owns the row now: stop, write nothing more
+└── StoreError               the object store
+    ├── ObjectMissing        no bytes under this hash
+    ├── ObjectCorrupt        the bytes no longer have this hash
+    ├── OutOfDisk            writing would leave too little free space
+    └── StoreUnavailable     the store does not answer; the same call may succeed later
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+
+class PersistenceError(Exception):
+    """Root of the tree. `code` is stable, for machines."""
+
+    code: str = "persistence_error"
+
+
+class NotFound(PersistenceError):
+    """`kind` is the noun (`job`, `dataset`, …). A row of another tenant is not found either."""
+
+    def __init__(self, kind: str, ident: uuid.UUID | str | int) -> None:
+        self.kind, self.ident = kind, ident
+        self.code = f"{kind}_not_found"
+        super().__init__(f"no {kind} {ident}")
+
+
+class Conflict(PersistenceError):
+    """The message says what is in the way and what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class IllegalTransition(Conflict):
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+        super().__init__("illegal_transition", f"a job cannot go from {old} to {new}")
+
+
+class IdempotencyMismatch(Conflict):
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            "idempotency_key_reused",
+            f"Idempotency-Key {key!r} was used for a different request: send the same body, or a new key",
+        )
+
+
+class LeaseLost(PersistenceError):
+    code = "lease_lost"
+
+    def __init__(self, kind: str, ident: uuid.UUID) -> None:
+        self.kind, self.ident = kind, ident
+        super().__init__(f"the lease on {kind} {ident} is no longer ours")
+
+
+class StoreError(PersistenceError):
+    code: str = "store_error"
+    retryable: ClassVar[bool] = False
+
+
+class ObjectMissing(StoreError):
+    code = "object_missing"
+
+    def __init__(self, sha256: str) -> None:
+        self.sha256 = sha256
+        super().__init__(f"object {sha256} is not in the store")
+
+
+class ObjectCorrupt(StoreError):
+    code = "object_corrupt"
+
+    def __init__(self, sha256: str, found: str) -> None:
+        self.sha256 = sha256
+        super().__init__(f"object {sha256} is damaged: {found}")
+
+
+class OutOfDisk(StoreError):
+    """`needed` is the free space that must remain, `free` what there is; bytes."""
+
+    code = "out_of_disk"
+
+    def __init__(self, needed: int, free: int) -> None:
+        self.needed, self.free = needed, free
+        super().__init__(
+            f"only {free >> 20} MiB of disk are free and {needed >> 20} MiB must stay free: "
+            "delete data sets or jobs, or give the store a larger disk"
+        )
+
+
+class StoreUnavailable(StoreError):
+    code = "store_unavailable"
+    retryable = True

@@ -1,0 +1,108 @@
+"""What every object store can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+CHUNK: Final = 1 << 20
+"""Bytes moved at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object now in the store: its name and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """`modified` is when the object was last put, also when it was there already."""
+
+    sha256: str
+    size: int
+    modified: datetime
+
+
+class ObjectWriter(Protocol):
+    """Bytes on their way in. Nothing is visible before `commit`."""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Append. Raises `OutOfDisk` before the disk is full."""
+        ...
+
+    def commit(self) -> Stored:
+        """Make the bytes durable, then visible under their hash. Further writes raise `ValueError`."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes written so far, hexadecimal."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Immutable objects by SHA-256. Safe to share between threads.
+
+    Every method that names an object raises `ObjectMissing` when there is none, unless it says otherwise, and
+    `StoreUnavailable` when the store does not answer.
+    """
+
+    def writer(self) -> AbstractContextManager[ObjectWriter]:
+        """Collect an object; leaving the block without `commit` discards it. Raises `OutOfDisk`."""
+        ...
+
+    def put_file(self, path: Path) -> Stored:
+        """Put a copy of a file. Raises `OutOfDisk`."""
+        ...
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Read an object. Read in order to its end, it raises `ObjectCorrupt` there if the hash is wrong."""
+        ...
+
+    def read_range(self, sha256: str, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`. Raises `ObjectCorrupt` when the object ends before."""
+        ...
+
+    def iter_range(self, sha256: str, start: int, stop: int, chunk: int = CHUNK) -> Iterator[bytes]:
+        """The bytes `[start, stop)` in pieces of at most `chunk`. The whole object is verified at its end."""
+        ...
+
+    def fetch(self, sha256: str, destination: Path) -> None:
+        """Copy an object to a file that appears whole and verified or not at all. Raises `ObjectCorrupt`."""
+        ...
+
+    def local_path(self, sha256: str) -> Path | None:
+        """The object's own file, for reading in place; None when the store is not on this machine."""
+        ...
+
+    def exists(self, sha256: str) -> bool:
+        """Whether the object is there. Never raises `ObjectMissing`."""
+        ...
+
+    def stat(self, sha256: str) -> ObjectInfo:
+        """Size and time of an object."""
+        ...
+
+    def delete(self, sha256: str) -> None:
+        """Take an object away; one that is not there is fine."""
+        ...
+
+    def list_all(self) -> Iterator[ObjectInfo]:
+        """Every object, in no order."""
+        ...
+
+    def sweep_staging(self, older_than: timedelta) -> int:
+        """Discard what writers that died left behind; returns how many leftovers."""
+        ...

@@ -1,0 +1,162 @@
+"""Objects in an S3 bucket: `<prefix>/objects/ab/abcd…`."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from persistence.errors import ObjectCorrupt, ObjectMissing, StoreUnavailable
+from persistence.store.protocol import CHUNK, ObjectInfo, Stored
+from persistence.store.staging import StagedWriter, staged, sweep
+from persistence.store.verified import VerifiedReader, hash_stream, require_hash, verified_chunks
+
+_TRANSFER: Final = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
+
+
+class S3Store:
+    """An `ObjectStore` in an S3 bucket, or in anything that speaks S3.
+
+    The name of an object is known only at its end, so bytes are collected in a file under `spool` and then sent, in
+    parallel parts when large. Credentials, region and endpoint come from the usual `AWS_*` variables.
+    """
+
+    def __init__(self, bucket: str, prefix: str, *, headroom: int, spool: Path | None = None) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix}/objects/" if prefix else "objects/"
+        self._headroom = headroom
+        self._spool = spool or Path(tempfile.gettempdir()) / "masktune-spool"
+        self._client: Any = boto3.client(
+            "s3",
+            config=Config(
+                connect_timeout=5,
+                read_timeout=60,
+                retries={"mode": "standard", "max_attempts": 4},
+                max_pool_connections=32,
+            ),
+        )
+
+    def writer(self) -> AbstractContextManager[StagedWriter]:
+        return staged(self._spool, self._headroom, self._publish)
+
+    def put_file(self, path: Path) -> Stored:
+        with path.open("rb") as file:
+            stored = Stored(hash_stream(file), path.stat().st_size)
+        self._publish(path, stored)
+        return stored
+
+    def open(self, sha256: str) -> BinaryIO:
+        return io.BufferedReader(VerifiedReader(self._body(sha256), sha256), CHUNK)
+
+    def read_range(self, sha256: str, offset: int, length: int) -> bytes:
+        if length == 0:
+            self.stat(sha256)
+            return b""
+        with self._body(sha256, offset, offset + length) as body, _translated(sha256):
+            data = body.read()
+        if len(data) != length:
+            raise ObjectCorrupt(sha256, f"bytes {offset} to {offset + length} are not all there")
+        return data
+
+    def iter_range(self, sha256: str, start: int, stop: int, chunk: int = CHUNK) -> Iterator[bytes]:
+        size = self.stat(sha256).size
+        return self._chunks(sha256, start, stop, size, chunk)
+
+    def fetch(self, sha256: str, destination: Path) -> None:
+        def publish(path: Path, stored: Stored) -> None:
+            if stored.sha256 != sha256:
+                raise ObjectCorrupt(sha256, f"its hash is {stored.sha256}")
+            path.replace(destination)
+
+        with staged(destination.parent, self._headroom, publish) as writer:
+            with self._body(sha256) as body, _translated(sha256):
+                while data := body.read(CHUNK):
+                    writer.write(data)
+            writer.commit()
+
+    def local_path(self, sha256: str) -> Path | None:
+        require_hash(sha256)
+        return None
+
+    def exists(self, sha256: str) -> bool:
+        try:
+            self.stat(sha256)
+        except ObjectMissing:
+            return False
+        return True
+
+    def stat(self, sha256: str) -> ObjectInfo:
+        with _translated(sha256):
+            head = self._client.head_object(Bucket=self._bucket, Key=self._key(sha256))
+        return ObjectInfo(sha256, int(head["ContentLength"]), cast("datetime", head["LastModified"]))
+
+    def delete(self, sha256: str) -> None:
+        with _translated(sha256):
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(sha256))
+
+    def list_all(self) -> Iterator[ObjectInfo]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        with _translated(""):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    name = str(entry["Key"]).rpartition("/")[2]
+                    yield ObjectInfo(name, int(entry["Size"]), cast("datetime", entry["LastModified"]))
+
+    def sweep_staging(self, older_than: timedelta) -> int:
+        """Spool files of this machine, and multipart uploads that nobody finished."""
+        oldest = datetime.now(UTC) - older_than
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        stale = 0
+        with _translated(""):
+            for page in pages:
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < oldest:
+                        self._client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        stale += 1
+        return stale + sweep(self._spool, older_than)
+
+    def _key(self, sha256: str) -> str:
+        return f"{self._prefix}{require_hash(sha256)[:2]}/{sha256}"
+
+    def _body(self, sha256: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+        span = {} if start == 0 and stop is None else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+        with _translated(sha256):
+            return cast("BinaryIO", self._client.get_object(Bucket=self._bucket, Key=self._key(sha256), **span)["Body"])
+
+    def _chunks(self, sha256: str, start: int, stop: int, size: int, chunk: int) -> Iterator[bytes]:
+        if start >= stop:
+            return
+        with self._body(sha256, start, stop) as body, _translated(sha256):
+            yield from verified_chunks(body, sha256, start, stop, size, chunk)
+
+    def _publish(self, path: Path, stored: Stored) -> None:
+        with _translated(stored.sha256):
+            self._client.upload_file(str(path), self._bucket, self._key(stored.sha256), Config=_TRANSFER)
+
+
+@contextmanager
+def _translated(sha256: str) -> Iterator[None]:
+    """botocore's errors in our own words."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in ("404", "NoSuchKey", "NotFound"):
+            raise ObjectMissing(sha256) from error
+        if code == "InvalidRange":
+            raise ObjectCorrupt(sha256, "it is shorter than it should be") from error
+        raise StoreUnavailable(f"the object store refused: {error}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise StoreUnavailable(f"the object store does not answer: {error}") from error
