@@ -31,7 +31,7 @@ check: $(STAMP) ## Lint, types, import boundaries, migrations match the models
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/masktune dev alembic-check
+	$(BIN)/python -m cli.embedded sh -c '$(BIN)/python -m migrations upgrade && $(BIN)/python -m migrations check'
 
 bench: $(STAMP) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks
