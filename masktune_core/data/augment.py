@@ -63,7 +63,7 @@ def _random_crops(
 
     limits = np.stack([extent[:, 1] / _ASPECT[1], extent[:, 0] * _ASPECT[1]], axis=1)
     fallback = np.maximum(np.floor(np.minimum(extent, limits)), 1.0)
-    fitted = fits.any(axis=1, keepdims=True)
+    fitted = np.any(fits, axis=1, keepdims=True)
     chosen = np.where(fitted, chosen, fallback)
     room = extent - chosen
     start = np.where(fitted, np.floor(draws[:, 2 * _CROP_TRIES :] * (room + 1.0)), np.floor(room / 2.0))

@@ -1,0 +1,1 @@
+"""Data sets made from others, in the form in which a user would upload them."""
