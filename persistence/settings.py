@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -30,9 +30,22 @@ class Settings(BaseSettings):
     devices: str = Field(default="auto", description="Comma list: cpu, cuda:0, …; auto: every GPU, else cpu.")
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 1.0
-    stop_grace_seconds: Annotated[float, Field(gt=0)] = 4.0
+    stop_grace_seconds: Annotated[float, Field(gt=0)] = 3.5
+    shutdown_grace_seconds: Annotated[float, Field(gt=0)] = 30.0
     sweep_seconds: Annotated[float, Field(gt=0)] = 5.0
     cache_max_bytes: Annotated[int, Field(gt=0)] = 20 * 2**30
+    intake_max_seconds: Annotated[float, Field(gt=0)] = 6 * 3600.0
+    intake_max_memory_bytes: Annotated[int, Field(gt=0)] = 4 * 2**30
+
+    @field_validator("database_url", "redis_url")
+    @classmethod
+    def _filled_in(cls, url: SecretStr) -> SecretStr:
+        # Everybody knows the placeholder of .env.example; it must not become the password of a running service.
+        if "replace-me" in url.get_secret_value():
+            raise ValueError(
+                "still holds the placeholder of .env.example: put in a secret made with openssl rand -hex 32"
+            )
+        return url
 
     @property
     def storage(self) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from persistence.settings import Settings
 from tests.deploy.compose import COMPOSE, DOCKERFILES, EXAMPLE, OURS, ROOT, example_environment
 
 
@@ -81,3 +83,10 @@ def test_the_gpu_worker_is_given_every_gpu() -> None:
 def test_hadolint_finds_nothing(dockerfile: object) -> None:
     result = subprocess.run([str(HADOLINT), str(dockerfile)], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_compose
+def test_the_service_refuses_to_start_with_the_examples_placeholders() -> None:
+    environment = resolved()["services"]["api"]["environment"]
+    with pytest.raises(ValidationError, match="placeholder"):
+        Settings(database_url=environment["MASKTUNE_DATABASE_URL"], redis_url=environment["MASKTUNE_REDIS_URL"])
