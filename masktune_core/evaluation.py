@@ -7,12 +7,18 @@ None and count 0; it takes part in no minimum, and makes the group-adjusted aver
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from masktune_core.data.dataset import Dataset
+from masktune_core.data.loader import Loader
+from masktune_core.training import gpu_memory
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -156,6 +162,87 @@ def _adjusted(groups: tuple[GroupAccuracy, ...], weights: Floats | None) -> floa
             return None
         total += weight * entry.accuracy
     return total
+
+
+def probabilities(logits: Tensor) -> Floats:
+    """Softmax of (B, K) logits in float64, where confident predictions still differ from one another."""
+    values: Floats = logits.detach().to("cpu", torch.float64).softmax(dim=1).numpy()
+    return values
+
+
+def read_off(probability: Floats) -> Predictions:
+    """The most probable class of each row of (B, K) probabilities; the first of equals."""
+    predicted = probability.argmax(axis=1)
+    return Predictions(predicted, np.take_along_axis(probability, predicted[:, None], axis=1)[:, 0])
+
+
+def predict(
+    model: nn.Module,
+    loader: Loader,
+    indices: Ints,
+    *,
+    batch_size: int = 512,
+    before_batch: Callable[[], None] = lambda: None,
+) -> Predictions:
+    """What `model` says about the images `indices` in the evaluation view, in that order. Full precision throughout.
+
+    Leaves the model in evaluation mode. Raises `OutOfGpuMemory`.
+    """
+    model.eval()
+    parts = []
+    with torch.no_grad(), gpu_memory("evaluating"):
+        for batch in loader.eval_batches(indices, batch_size=batch_size):
+            before_batch()
+            # channels last, as `explain` does it: the same kernels, so the same bits
+            image = batch.image.contiguous(memory_format=torch.channels_last)
+            parts.append(read_off(probabilities(model(image))))
+    if not parts:
+        return Predictions(np.empty(0, dtype=np.int64), np.empty(0))
+    return Predictions(
+        np.concatenate([part.predicted for part in parts]), np.concatenate([part.confidence for part in parts])
+    )
+
+
+def score_split(dataset: Dataset, split: str, predictions: Predictions) -> SplitEvaluation:
+    """Score predictions for the images of a split, in the split's order."""
+    indices = dataset.splits[split]
+    train = dataset.splits.get("train", np.empty(0, dtype=np.int64))
+    return evaluate_predictions(
+        predictions,
+        dataset.labels[indices],
+        dataset.groups[indices],
+        classes=dataset.classes,
+        group_names=dataset.group_names,
+        group_weights=training_group_weights(dataset.groups[train], len(dataset.group_names)),
+    )
+
+
+def evaluate_split(
+    model: nn.Module,
+    loader: Loader,
+    dataset: Dataset,
+    split: str,
+    *,
+    batch_size: int = 512,
+    before_batch: Callable[[], None] = lambda: None,
+) -> SplitEvaluation:
+    """One split of `evaluate`."""
+    indices = dataset.splits[split]
+    predictions = predict(model, loader, indices, batch_size=batch_size, before_batch=before_batch)
+    return score_split(dataset, split, predictions)
+
+
+def evaluate(
+    model: nn.Module, loader: Loader, dataset: Dataset, *, splits: Sequence[str] | None = None, batch_size: int = 512
+) -> Evaluation:
+    """The figures that a job reports for `model`, on some or all splits of `dataset`.
+
+    `loader` decides the device, which must be the model's, and the input geometry, which must be the job's. With the
+    job's `masking.batch_size` on the same hardware, the numbers repeat to the bit. Raises `KeyError` for a split that
+    the data set lacks, `OutOfGpuMemory`.
+    """
+    names = list(dataset.splits) if splits is None else splits
+    return Evaluation({name: evaluate_split(model, loader, dataset, name, batch_size=batch_size) for name in names})
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""The final pass: what every model says about every image, looks at, and would have masked."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from masktune_core.callbacks import SampleBatch
+from masktune_core.data.loader import Batch
+from masktune_core.evaluation import Floats, Predictions, probabilities, read_off
+from masktune_core.models import build_model
+from masktune_core.pipeline.mask_training import explain_batch, make_masks, open_masks
+from masktune_core.pipeline.session import Session
+from masktune_core.pipeline.state import Judged, Weights
+from masktune_core.selective import combine
+from masktune_core.training import gpu_memory
+
+_HALF_SMALL, _HALF_LARGE = 2.0**-4, 2.0**15  # a map whose peak lies between them needs no scaling in float16
+
+
+def judge(session: Session) -> dict[str, list[Predictions]]:
+    """Run all models over all splits and hand out the samples; split → predictions of ERM, each round, their product.
+
+    The product is that of the ERM model and the last round (`selective.combine`). Images come split by split, in the
+    data set's order, `masking.batch_size` at a time.
+    """
+    config, state, dataset = session.config, session.state, session.dataset
+    assert state.erm_weights is not None, "the ERM model was kept before masking"
+    session.enter("evaluating", 0)
+    session.begin_pass()
+    models = [_model(session, weights) for weights in (state.erm_weights, *state.round_weights)]
+    size = config.masking.batch_size
+    total = sum(len(indices) for indices in dataset.splits.values())
+    steps = sum(math.ceil(len(indices) / size) for indices in dataset.splits.values())
+    judged = state.judged = state.judged or Judged.empty(len(models) + 1, total)
+    start = state.step
+    seen = 0
+    with gpu_memory("evaluating"):
+        for step, (split, first, batch) in enumerate(_batches(session, start), start):
+            session.poll(step)
+            predictions, samples = _judge_batch(session, models, split, batch)
+            session.callbacks.on_samples(samples)
+            last = first + len(batch.index)
+            for row, found in enumerate(predictions):
+                judged.predicted[row, first:last] = torch.from_numpy(found.predicted)
+                judged.confidence[row, first:last] = torch.from_numpy(found.confidence)
+            seen += len(batch.index)
+            session.progress(step=step + 1, steps=steps, epochs=1, images=seen)
+    return _by_split(session, judged)
+
+
+def _model(session: Session, weights: Weights) -> nn.Module:
+    model = build_model(session.config.model.architecture, len(session.dataset.classes))
+    model.load_state_dict(weights)
+    return model.to(session.device).eval()
+
+
+def _batches(session: Session, start: int) -> Iterator[tuple[str, int, Batch]]:
+    """(split, position of the first image in the whole pass, batch), from batch number `start` on."""
+    size, first = session.config.masking.batch_size, 0
+    for split, indices in session.dataset.splits.items():
+        steps = math.ceil(len(indices) / size)
+        skipped = min(start, steps)
+        start -= skipped
+        position = first + skipped * size
+        for batch in session.loader.eval_batches(indices[skipped * size :], batch_size=size):
+            yield split, position, batch
+            position += len(batch.index)
+        first += len(indices)
+
+
+def _judge_batch(
+    session: Session, models: list[nn.Module], split: str, batch: Batch
+) -> tuple[list[Predictions], SampleBatch]:
+    config, dataset = session.config, session.dataset
+    indices = batch.index.numpy()
+    before, after = explain_batch(models[0], batch, config), explain_batch(models[-1], batch, config)
+    p_before, p_after = probabilities(before.logits), probabilities(after.logits)
+    middle = [read_off(_plain(model, batch)) for model in models[1:-1]]
+    first, last = read_off(p_before), read_off(p_after)
+    fraction, masks = _masks(session, split, indices, before.cams)
+    samples = SampleBatch(
+        index=indices,
+        split=[split] * len(indices),
+        label=dataset.labels[indices],
+        group=dataset.groups[indices],
+        predicted_before=first.predicted,
+        confidence_before=first.confidence.astype(np.float32),
+        predicted_after=last.predicted,
+        confidence_after=last.confidence.astype(np.float32),
+        masked_fraction=fraction,
+        height=dataset.sizes[indices, 0],
+        width=dataset.sizes[indices, 1],
+        cam_before=_half(before.cams),
+        cam_after=_half(after.cams),
+        masks=masks,
+    )
+    return [first, *middle, last, read_off(combine(p_before, p_after))], samples
+
+
+def _plain(model: nn.Module, batch: Batch) -> Floats:
+    with torch.no_grad():
+        return probabilities(model(batch.image.contiguous(memory_format=torch.channels_last)))
+
+
+def _masks(
+    session: Session, split: str, indices: npt.NDArray[np.int64], cams: Tensor
+) -> tuple[npt.NDArray[np.float32], list[bytes]]:
+    """Masked fractions and packed masks: the very ones of the last round in training, elsewhere from the ERM maps."""
+    if split == "train":
+        store = open_masks(session)
+        return store.masked_fraction(indices), [store.deflated(int(index)) for index in indices]
+    masks = make_masks(cams, indices, session.loader, session.config, iteration=1)
+    fraction = np.array([1.0 - mask.mean() for mask in masks], dtype=np.float32)
+    return fraction, [zlib.compress(np.packbits(mask).tobytes(), level=6) for mask in masks]
+
+
+def _half(cams: Tensor) -> npt.NDArray[np.float16]:
+    """Maps (B, h, w) in float16; one whose peak would overflow or lose digits is multiplied by a power of two."""
+    peak = cams.amax(dim=(1, 2), keepdim=True)
+    exponent = torch.where((peak > 0) & ((peak < _HALF_SMALL) | (peak > _HALF_LARGE)), -peak.log2().floor(), 0.0)
+    scaled: npt.NDArray[np.float16] = torch.ldexp(cams, exponent).to("cpu", torch.float16).numpy()
+    return scaled
+
+
+def _by_split(session: Session, judged: Judged) -> dict[str, list[Predictions]]:
+    found: dict[str, list[Predictions]] = {}
+    predicted, confidence, first = judged.predicted.numpy(), judged.confidence.numpy(), 0
+    for split, indices in session.dataset.splits.items():
+        last = first + len(indices)
+        rows = zip(predicted[:, first:last], confidence[:, first:last], strict=True)
+        found[split] = [Predictions(row_predicted, row_confidence) for row_predicted, row_confidence in rows]
+        first = last
+    return found

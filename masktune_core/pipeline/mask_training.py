@@ -1,0 +1,111 @@
+"""Stage 2: explain every training image and mask what the model relies on most."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from masktune_core.callbacks import Metric
+from masktune_core.config import JobConfig
+from masktune_core.data.loader import Batch, Loader
+from masktune_core.mask_store import MaskStore
+from masktune_core.masking import image_keep_masks, random_square_masks
+from masktune_core.models import cam_layer
+from masktune_core.pipeline.session import Session
+from masktune_core.saliency import Explanation, explain
+from masktune_core.training import gpu_memory
+
+Masks = list[npt.NDArray[np.bool_]]
+
+
+def mask_training_images(session: Session) -> None:
+    """Fill the mask store with the masks of this round, from the batch where the session stands.
+
+    The model explains the original images, or, in later cumulative rounds, the images as already masked; then what
+    was masked stays masked.
+    """
+    config, state, train = session.config, session.state, session.train
+    size = config.masking.batch_size
+    steps = math.ceil(len(train) / size)
+    store = open_masks(session)
+    cumulative = config.masking.cumulative and state.iteration > 1
+    session.enter("masking", state.iteration)
+    if state.step == 0 and len(state.unmasked) < state.iteration:
+        state.unmasked.append(0)
+        state.masked_pixels.append(0.0)
+    session.begin_pass()
+    if config.masking.strategy == "none":
+        state.unmasked[-1] = len(train)
+    else:
+        start = state.step
+        source = session.loader.eval_batches(
+            train[start * size :], batch_size=size, masks=store if cumulative else None, fill=config.masking.fill
+        )
+        with gpu_memory("masking"):
+            for step, batch in enumerate(source, start):
+                session.poll(step)
+                indices = batch.index.numpy()
+                found = explain_batch(session.model, batch, config)
+                masks = make_masks(found.cams, indices, session.loader, config, iteration=state.iteration)
+                state.unmasked[-1] += sum(bool(mask.all()) for mask in masks)
+                if cumulative:
+                    masks = [mask & store.get(int(index)) for mask, index in zip(masks, indices, strict=True)]
+                store.put(indices, masks)
+                state.masked_pixels[-1] += float(store.masked_fraction(indices).sum(dtype=np.float64))
+                seen = min(len(train), (step + 1) * size) - start * size
+                session.progress(step=step + 1, steps=steps, epochs=1, images=seen)
+    _report(session)
+    session.leave("finetuning", state.iteration)
+
+
+def open_masks(session: Session) -> MaskStore:
+    """The mask store of the run: the one at hand, or a new one in which every image is kept whole."""
+    if session.masks is None:
+        sizes = session.dataset.sizes
+        session.masks = MaskStore.create(session.masks_path, sizes[:, 0], sizes[:, 1])
+    return session.masks
+
+
+def explain_batch(model: nn.Module, batch: Batch, config: JobConfig) -> Explanation:
+    return explain(
+        model,
+        batch.image,
+        method=config.masking.saliency,
+        target=batch.label if config.masking.target == "label" else None,
+        layer=cam_layer(model, config.model.cam_layer),
+    )
+
+
+def make_masks(
+    cams: Tensor, indices: npt.NDArray[np.int64], loader: Loader, config: JobConfig, *, iteration: int
+) -> Masks:
+    """Keep masks of B images at their own sizes, from their maps (B, h, w), as `masking.strategy` has it.
+
+    random: a square of the same number of pixels as the map would have had masked, somewhere in the image.
+    """
+    sizes = [(int(height), int(width)) for height, width in loader.dataset.sizes[indices]]
+    if config.masking.strategy == "none":
+        return [np.ones(size, dtype=np.bool_) for size in sizes]
+    masks = image_keep_masks(cams, loader.boxes(indices), sizes, k=config.masking.k)
+    if config.masking.strategy == "random":
+        areas = [mask.size - int(mask.sum()) for mask in masks]
+        return random_square_masks(areas, sizes, seed=config.seed, iteration=iteration, indices=indices.tolist())
+    return masks
+
+
+def _report(session: Session) -> None:
+    state, count = session.state, len(session.train)
+    unmasked = state.unmasked[-1]
+    values = {"unmasked_images": float(unmasked), "masked_fraction": state.masked_pixels[-1] / count}
+    session.record(
+        [Metric("masking", state.iteration, 0, "train", None, name, value, count) for name, value in values.items()]
+    )
+    if unmasked == count and session.config.masking.strategy != "none":
+        session.warn(
+            "nothing_masked",
+            f"round {state.iteration}: no training image has anything masked, so finetuning is plain further training: "
+            "lower masking.k, or choose another saliency method or CAM layer",
+        )

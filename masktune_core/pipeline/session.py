@@ -1,0 +1,168 @@
+"""One run in progress: model, data, position, and the caller who watches it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from masktune_core.callbacks import Callbacks, Metric, Progress, ResumePointInfo
+from masktune_core.config import JobConfig, Stage
+from masktune_core.data.dataset import Dataset
+from masktune_core.data.loader import Loader
+from masktune_core.errors import Interrupted
+from masktune_core.mask_store import MaskStore
+from masktune_core.optimizers import snapshot
+from masktune_core.pipeline.state import RunState
+from masktune_core.resume import RunIdentity, write_resume_point
+from masktune_core.training import EpochSums, Trainer
+
+PROGRESS_SECONDS = 0.25  # between two progress reports inside an epoch
+
+
+@dataclass(slots=True)
+class Session:
+    """What the stages share. `train` holds the row indices of the training split."""
+
+    config: JobConfig
+    dataset: Dataset
+    loader: Loader
+    device: torch.device
+    model: nn.Module
+    trainer: Trainer
+    state: RunState
+    identity: RunIdentity
+    callbacks: Callbacks
+    work_dir: Path
+    masks: MaskStore | None = None
+    sums: EpochSums | None = None
+    _point_at: float = field(default_factory=time.monotonic)
+    _stage_at: float = field(default_factory=time.monotonic)
+    _epoch_at: float = field(default_factory=time.monotonic)
+    _progress_at: float = -math.inf
+
+    @property
+    def train(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return self.dataset.splits["train"]
+
+    @property
+    def masks_path(self) -> Path:
+        return self.work_dir / "masks.bin"
+
+    def enter(self, stage: Stage, iteration: int) -> None:
+        """Announce a stage. The state may stand anywhere inside it."""
+        self._stage_at = time.monotonic()
+        self.callbacks.on_stage(stage, iteration)
+
+    def leave(self, stage: Stage, iteration: int) -> None:
+        """The current stage is done; stand at the beginning of the next."""
+        self.count_seconds()
+        self.state.advance(stage, iteration)
+        self.sums = None
+
+    def begin_pass(self) -> None:
+        """Start the clock of an epoch, or of a pass over the data without training."""
+        self._epoch_at, self._progress_at = time.monotonic(), -math.inf
+
+    def begin_epoch(self) -> EpochSums:
+        """Start the clock; returns the sums of the epoch to carry on with."""
+        self.begin_pass()
+        state = self.state
+        self.sums = EpochSums.zero(self.device)
+        if state.loss is not None and state.correct is not None:
+            self.sums.loss += state.loss.to(self.device)
+            self.sums.correct += state.correct.to(self.device)
+            self.sums.images = state.images
+        return self.sums
+
+    def epoch_seconds(self) -> float:
+        """Wall time of the epoch so far, earlier attempts included."""
+        return self.state.epoch_seconds + time.monotonic() - self._epoch_at
+
+    def poll(self, step: int) -> None:
+        """Stand after `step` finished steps: write a resume point if one is due, stop if the caller asks to.
+
+        Raises `Interrupted`.
+        """
+        self.state.step = step
+        stop = self.callbacks.should_stop()
+        if stop or time.monotonic() - self._point_at >= self.config.runtime.resume_minutes * 60.0:
+            self.write_point()
+        if stop:
+            raise Interrupted(f"stopped on request in {self.state.stage}; a resume point was written")
+
+    def progress(self, *, step: int, steps: int, epochs: int, images: int) -> None:
+        """Report `step` of `steps`, unless the last report was a moment ago. `images`: seen since the clock started."""
+        now = time.monotonic()
+        if step < steps and now - self._progress_at < PROGRESS_SECONDS:
+            return
+        self._progress_at = now
+        loss, accuracy = self.sums.means() if self.sums is not None and self.sums.images else (None, None)
+        self.callbacks.on_progress(
+            Progress(
+                stage=self.state.stage,
+                iteration=self.state.iteration,
+                epoch=self.state.epoch + 1,
+                epochs=epochs,
+                step=step,
+                steps=steps,
+                loss=loss,
+                accuracy=accuracy,
+                images_per_second=images / max(now - self._epoch_at, 1e-9),
+            )
+        )
+
+    def record(self, metrics: Sequence[Metric]) -> None:
+        self.state.metrics.extend(metrics)
+        self.callbacks.on_metrics(metrics)
+
+    def warn(self, code: str, message: str) -> None:
+        """Once for each code and message, also over resumes."""
+        if (code, message) not in self.state.warnings:
+            self.state.warnings.append((code, message))
+            self.callbacks.on_warning(code, message)
+
+    def write_point(self) -> None:
+        """Write a resume point for exactly this position. Raises `TrainingDiverged` rather than keep a lost run."""
+        state = self.state
+        if self.sums is not None:
+            self.trainer.require_finite_loss(self.sums, f"in {state.stage}")
+            state.loss, state.correct = snapshot(self.sums.loss), snapshot(self.sums.correct)
+            state.images = self.sums.images
+            state.epoch_seconds, self._epoch_at = self.epoch_seconds(), time.monotonic()
+        self.count_seconds()
+        state.points += 1
+        if self.masks is not None:
+            self.masks.flush()
+        path = write_resume_point(
+            self.work_dir / "resume",
+            state.points,
+            identity=self.identity,
+            state={
+                "run": state.to_plain(),
+                "model": snapshot(self.model.state_dict()),
+                "optimizer": snapshot(self.trainer.optimizer.state_dict()),
+                "scaler": self.trainer.scaler.state_dict(),
+            },
+            masks=self.masks_path if self.masks is not None else None,
+        )
+        self._point_at = time.monotonic()
+        self.callbacks.on_resume_point(ResumePointInfo(path, state.stage, state.iteration, state.epoch + 1, state.step))
+
+    def close(self) -> None:
+        """Close the mask store; the file stays."""
+        if self.masks is not None:
+            self.masks.close()
+
+    def count_seconds(self) -> None:
+        """Book the time since the last call on the stage that the session stands in."""
+        now = time.monotonic()
+        key = self.state.stage
+        self.state.seconds[key] = self.state.seconds.get(key, 0.0) + now - self._stage_at
+        self._stage_at = now
