@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from masktune_core.architectures import ARCHITECTURES
 from masktune_core.config_parts import (
-    ARCHITECTURES,
     IMAGENET_MEAN,
     IMAGENET_STD,
     STAGES,

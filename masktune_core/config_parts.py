@@ -5,24 +5,15 @@ Import them from `masktune_core.config`, which puts them together.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from masktune_core.architectures import ARCHITECTURES, check_architecture
+
 Stage = Literal["preparing", "training_erm", "masking", "finetuning", "evaluating"]
 STAGES: Final[tuple[Stage, ...]] = ("preparing", "training_erm", "masking", "finetuning", "evaluating")
 
-ARCHITECTURES: Final[tuple[str, ...]] = (
-    "small_cnn",
-    "resnet32_cifar",
-    "vgg16_bn_cifar",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-)
-_TIMM_NAME = re.compile(r"timm/[a-z0-9][a-z0-9_.]*\Z")
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Channels = tuple[float, float, float]
@@ -68,10 +59,7 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.architecture not in ARCHITECTURES and not _TIMM_NAME.match(self.architecture):
-            raise ValueError(
-                f"unknown architecture {self.architecture!r}: use one of {', '.join(ARCHITECTURES)}, or timm/<name>"
-            )
+        check_architecture(self.architecture, pretrained=self.pretrained)
         return self
 
 
