@@ -1,0 +1,42 @@
+"""From an architecture's name to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from torch import nn
+
+from masktune_core.architectures import TIMM_PREFIX, check_architecture
+from masktune_core.errors import ArchitectureError
+from masktune_core.models.resnet_cifar import ResNetCifar
+from masktune_core.models.small_cnn import SmallCNN
+from masktune_core.models.timm_models import build_timm
+from masktune_core.models.vgg_cifar import Vgg16BnCifar
+
+_OWN: Final[dict[str, Callable[[int], nn.Module]]] = {
+    "small_cnn": SmallCNN,
+    "resnet32_cifar": ResNetCifar,
+    "vgg16_bn_cifar": Vgg16BnCifar,
+}
+
+
+def build_model(architecture: str, num_classes: int, pretrained: bool = False) -> nn.Module:
+    """Make a network for RGB images, on the CPU, in training mode, its weights drawn from torch's global generator.
+
+    `architecture`: `small_cnn`, `resnet32_cifar`, `vgg16_bn_cifar`, `resnet18`, `resnet34`, `resnet50`, `resnet101`,
+    or `timm/<name>`. `pretrained` starts from ImageNet weights, with a fresh classifier for `num_classes` classes; the
+    weight hub (or its local cache) must be reachable.
+
+    The result maps images (B, 3, S, S) float32 to logits (B, num_classes).
+    Raises `ArchitectureError` for an unknown name, weights that do not exist or cannot be fetched, or no class.
+    """
+    if num_classes < 1:
+        raise ArchitectureError(f"{architecture} needs at least one class, got {num_classes}")
+    try:
+        check_architecture(architecture, pretrained=pretrained)
+    except ValueError as error:
+        raise ArchitectureError(str(error)) from error
+    if architecture in _OWN:
+        return _OWN[architecture](num_classes)
+    return build_timm(architecture.removeprefix(TIMM_PREFIX), num_classes, pretrained=pretrained)
