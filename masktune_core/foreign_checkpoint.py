@@ -1,0 +1,151 @@
+"""Checkpoints from elsewhere: read without ever running what is in them, and matched strictly.
+
+Accepted are safetensors, and files of `torch.save` that hold a state dict, bare or wrapped as training scripts and
+Lightning do. Pickles are read by torch's restricted unpickler (`weights_only=True`) or not at all.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from masktune_core.errors import CheckpointError
+from masktune_core.models.registry import build_model
+
+_WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "network")
+_SHOWN: Final = 5
+
+
+def read_foreign_checkpoint(path: Path, *, architecture: str, num_classes: int) -> dict[str, Tensor]:
+    """State of `architecture` with `num_classes` classes from a file of unknown origin, ready for `load_state_dict`.
+
+    Undone on the way: a wrapping mapping (`state_dict`, `model_state_dict`, `model`, `net`, `network`), and prefixes
+    that all keys share (`module.`, `model.`, `_orig_mod.`). Floating-point types are converted to the architecture's.
+    Raises `CheckpointError` if the file is neither format, wants to run code, does not match the architecture key by
+    key and shape by shape (the error carries the keys), or holds values that are not finite; `ArchitectureError` for an
+    unknown architecture.
+    """
+    content = _load_safetensors(path) if _is_safetensors(path) else _load_torch(path)
+    state = _unwrapped(content, path.name)
+    return fit_state(state, architecture=architecture, num_classes=num_classes, name=path.name)
+
+
+def fit_state(state: Mapping[str, Tensor], *, architecture: str, num_classes: int, name: str) -> dict[str, Tensor]:
+    """`state` in the architecture's names, types and memory layout; `name` of the file is for messages.
+
+    Raises `CheckpointError` with every missing, unexpected and misshapen key.
+    """
+    with torch.device("meta"):  # names and shapes, no memory, no random numbers
+        expected = build_model(architecture, num_classes).state_dict()
+    state = _without_shared_prefix(state, expected)
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    misshapen = [key for key in expected if key in state and state[key].shape != expected[key].shape]
+    if missing or unexpected or misshapen:
+        shapes = [f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}" for key in misshapen]
+        findings = [
+            _listed("missing", missing),
+            _listed("unexpected", unexpected),
+            _listed("of another shape", shapes),
+        ]
+        raise CheckpointError(
+            f"{name} does not fit {architecture} with {num_classes} classes: {'; '.join(filter(None, findings))}",
+            missing=missing,
+            unexpected=unexpected,
+            misshapen=misshapen,
+        )
+    return {key: _plain(key, state[key], expected[key].dtype, name) for key in expected}
+
+
+def _listed(what: str, keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return f"{len(keys)} {what} ({', '.join(keys[:_SHOWN])}{more})" if keys else ""
+
+
+def _without_shared_prefix(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    while state:
+        prefix, dot, _ = next(iter(state)).partition(".")
+        prefix += dot
+        if not dot or not all(key.startswith(prefix) and key != prefix for key in state):
+            break
+        if any(key.startswith(prefix) for key in expected):
+            break
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
+
+
+def _plain(key: str, tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex():
+        raise CheckpointError(f"{key} in {name} is not a plain tensor: save dense, unquantised weights")
+    if tensor.is_floating_point() != dtype.is_floating_point:
+        raise CheckpointError(f"{key} in {name} has type {tensor.dtype}, {dtype} is needed", misshapen=[key])
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        raise CheckpointError(f"{key} in {name} holds values that are not finite: the training that made it diverged")
+    return tensor.detach().to(dtype=dtype, copy=True).contiguous()
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path.name} is a damaged safetensors file: {error}") from error
+
+
+def _load_torch(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        _refuse_inflating(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # arbitrary bytes: the unpickler and the tensor rebuilders raise every kind
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(
+            f"{path.name} is neither safetensors nor a PyTorch state dict that can be read without running code "
+            f"({reason[0][:200]}): save model.state_dict(), best as safetensors"
+        ) from error
+
+
+def _refuse_inflating(path: Path) -> None:
+    """torch.save stores tensors uncompressed; a compressed entry would only serve to fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise CheckpointError(f"{path.name} is a damaged PyTorch file: {error}") from error
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointError(f"{path.name} is a compressed zip, which torch.save never writes: save it anew")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise CheckpointError(f"{path.name} claims more content than it has bytes: save the state dict anew")
+
+
+def _unwrapped(content: Any, name: str) -> dict[str, Tensor]:
+    for _ in range(3):
+        if not isinstance(content, Mapping):
+            break
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"{name} holds {type(content).__name__}, not a state dict: save model.state_dict()")
+    strangers = [
+        str(key) for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)
+    ]
+    if strangers:
+        raise CheckpointError(
+            f"{name} holds entries that are not tensors ({', '.join(strangers[:_SHOWN])}): save model.state_dict()",
+            unexpected=strangers,
+        )
+    return dict(content)
