@@ -1,30 +1,36 @@
-PYTHON ?= python3
+# The first Python that fits. 3.11 and 3.12 come first: for them a Redis comes from the package index as well.
+PYTHON ?= $(shell \
+  for p in python3 python3.12 python3.11 python; do \
+    $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; exit; }; done; \
+  for p in python3 python3.13 python3.14 python; do \
+    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo up test check bench chaos fuzz clean
+.PHONY: help install demo up test check bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 $(STAMP): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@echo "Installing into $(VENV) with $(PYTHON); the first time this takes some minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
 
 install: $(STAMP) ## Make the virtual environment and install everything into it
 
 demo: $(STAMP) ## Run a whole MaskTune job on real digits and print before and after
-	$(BIN)/masktune demo
+	@$(BIN)/masktune demo $(ARGS)
 
 up: $(STAMP) ## Serve the API and the workers on 127.0.0.1 until Ctrl-C
-	$(BIN)/masktune up
+	@$(BIN)/masktune up $(ARGS)
 
 test: $(STAMP) ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP) ## Lint, types, import boundaries, migrations match the models
 	$(BIN)/ruff check .
@@ -34,7 +40,7 @@ check: $(STAMP) ## Lint, types, import boundaries, migrations match the models
 	$(BIN)/python -m cli.embedded sh -c '$(BIN)/python -m migrations upgrade && $(BIN)/python -m migrations check'
 
 bench: $(STAMP) ## Run the benchmarks and print their table
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove caches; keep the environment and the data
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build

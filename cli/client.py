@@ -80,7 +80,7 @@ class Client:
         while limit is None or given < limit:
             size = 100 if limit is None else min(100, limit - given)
             page = self.get(path, limit=size, after=after, **params)
-            for row in page["data"]:
+            for row in page["data"][: None if limit is None else limit - given]:
                 yield row
                 given += 1
             if not page.get("has_more") or not page["data"]:
@@ -156,14 +156,14 @@ class Client:
         raise Problem(response.status_code, body if isinstance(body, dict) else {"detail": str(body)})
 
     def _chunks(self, path: str, start: int, advance: Advance) -> Iterator[bytes]:
-        headers = {"Range": f"bytes={start}-"} if start else {}
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with self.http.stream("GET", path, headers=headers) as response:
             self.require_success(response)
             if start and response.status_code != 206:
                 raise DownloadCorrupt(f"{path}: the connection broke and the service does not continue downloads")
             total = start + int(response.headers.get("Content-Length") or 0)
             done = start
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
+            for chunk in response.iter_bytes():  # as they come: what arrived before a break is not lost in a buffer
                 yield chunk
                 done += len(chunk)
                 advance(done, max(total, done))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,20 +79,37 @@ def _scores(rows: Iterable[Mapping[str, Any]]) -> Scores:
     return dict(sorted(scores.items(), key=lambda item: _split_order(item[0])))
 
 
-def differences(reported: Scores, measured: Scores) -> list[str]:
-    """Every number that is not the same, as a line of text. Splits that only one side has are left out."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One number that is not the same on both sides."""
+
+    split: str
+    name: str
+    reported: float | None
+    measured: float | None
+
+    @property
+    def size(self) -> float:
+        """How far apart the two are; infinite where one is missing."""
+        if self.reported is None or self.measured is None:
+            return math.inf
+        return abs(self.reported - self.measured)
+
+    def __str__(self) -> str:
+        return f"{self.split}, {self.name}: reported {self.reported}, here {self.measured}"
+
+
+def differences(reported: Scores, measured: Scores) -> list[Difference]:
+    """Every number that is not the same, in the order of the splits. A number that one side lacks is a difference."""
+    missing = SplitScores()
     found = []
-    for split in reported.keys() & measured.keys():
-        pairs = {"accuracy": (reported[split].accuracy, measured[split].accuracy)}
-        pairs["worst group"] = (reported[split].worst_group, measured[split].worst_group)
-        for group in reported[split].groups:
-            pairs[group] = (reported[split].groups[group], measured[split].groups.get(group, Score(None, None)))
-        found += [
-            f"{split}, {name}: reported {there.value}, here {here.value}"
-            for name, (there, here) in pairs.items()
-            if there.value != here.value
-        ]
-    return sorted(found)
+    for split in sorted(reported.keys() | measured.keys(), key=_split_order):
+        there, here = reported.get(split, missing), measured.get(split, missing)
+        pairs = {"accuracy": (there.accuracy, here.accuracy), "worst group": (there.worst_group, here.worst_group)}
+        for group in {**there.groups, **here.groups}:
+            pairs[group] = (there.groups.get(group, Score(None, None)), here.groups.get(group, Score(None, None)))
+        found += [Difference(split, name, a.value, b.value) for name, (a, b) in pairs.items() if a.value != b.value]
+    return found
 
 
 def comparison_table(comparison: Comparison, *, splits: Sequence[str] | None = None) -> Table:

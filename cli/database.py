@@ -48,16 +48,25 @@ def try_lock(home: Home) -> IO[bytes] | None:
             return file
 
 
-def running_services(home: Home) -> RunningServices | None:
-    """Services that run over this data folder right now, started by another `masktune`."""
+def _is_locked(home: Home) -> bool:
     if not home.lock.exists():
-        return None
+        return False
     with home.lock.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return home.read_services()
-    return None
+            return True
+    return False
+
+
+def running_services(home: Home) -> RunningServices | None:
+    """Services that run over this data folder right now, started by another `masktune`."""
+    return home.read_services() if _is_locked(home) else None
+
+
+def services_are_starting(home: Home) -> bool:
+    """Whether another `masktune` has this data folder but does not serve yet, or not any more."""
+    return _is_locked(home) and home.read_services() is None
 
 
 def run_module(arguments: Sequence[str], env: Mapping[str, str], *, log: Path | None = None) -> str:

@@ -61,18 +61,15 @@ class Problem(CliError):
 
 
 def _findings(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Field errors (`errors`) and intake findings (`problems`) of a problem document, as (where, message)."""
+    """Fields at fault (`errors`) and findings of an intake (`problems`), as (where, message)."""
     found: list[tuple[str, str]] = []
-    for name in ("errors", "problems"):
-        entries = body.get(name)
-        if not isinstance(entries, list):
-            continue
-        for entry in entries:
+    for list_name in ("errors", "problems"):
+        entries = body.get(list_name)
+        for entry in entries if isinstance(entries, list) else []:
             if isinstance(entry, Mapping):
-                where = entry.get("field") or entry.get("where") or entry.get("loc") or entry.get("code") or name
-                if isinstance(where, list):
-                    where = ".".join(str(part) for part in where)
-                found.append((str(where), str(entry.get("message") or entry.get("msg") or entry.get("detail") or "")))
+                places = (entry.get(key) for key in ("pointer", "name", "where", "location", "code"))
+                where = next((str(place) for place in places if place), list_name)
+                found.append((where, str(entry.get("detail") or entry.get("message") or "")))
     return found
 
 

@@ -32,6 +32,10 @@ class Guard:
             start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def watch(self, pid: int) -> None:
         """Name a process that uses the servers and must be gone before they are stopped."""
         self._write(f"{pid}\n".encode())

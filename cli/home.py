@@ -20,6 +20,8 @@ class RunningServices:
     url: str
     pid: int
     database_url: str
+    command: str
+    """What runs them: `up`, which others may use, or `demo`, which stops them when it is done."""
     pids: dict[str, int] = field(default_factory=dict)
 
 

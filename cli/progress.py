@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
-
-from masktune_core.callbacks import Callbacks, EpochRecord
-from masktune_core.callbacks import Progress as Snapshot
-from masktune_core.config import Stage
 
 STAGE_NAMES: dict[str, str] = {
     "preparing": "Preparing",
@@ -105,25 +100,6 @@ def _note(fields: Mapping[str, Any]) -> str:
     if fields.get("images_per_second"):
         parts.append(f"{fields['images_per_second']:,.0f} images/s")
     return ", ".join(parts)
-
-
-class DisplayCallbacks(Callbacks):
-    """Shows a run of the core in this process."""
-
-    def __init__(self, display: RunDisplay) -> None:
-        self._display = display
-
-    def on_stage(self, stage: Stage, iteration: int) -> None:
-        self._display.stage(stage, iteration)
-
-    def on_progress(self, progress: Snapshot) -> None:
-        self._display.progress(asdict(progress))
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        self._display.epoch(asdict(record))
-
-    def on_warning(self, code: str, message: str) -> None:
-        self._display.warning(f"{message} [{code}]")
 
 
 def show_event(display: RunDisplay, kind: str, data: Mapping[str, Any]) -> None:

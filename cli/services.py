@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
@@ -39,12 +39,14 @@ class LocalServices:
         self,
         home: Home,
         *,
+        command: Literal["up", "demo"],
         signals: StopSignals,
         port: int | None = None,
         status: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.home = home
         self.port = port
+        self._command = command
         self.url = ""
         self.api_key = ""
         self._signals = signals
@@ -95,7 +97,7 @@ class LocalServices:
         lock = try_lock(self.home)
         if lock is None:
             running = running_services(self.home)
-            where = f" at {running.url} (process {running.pid})" if running else ""
+            where = f" at {running.url} (masktune {running.command}, process {running.pid})" if running else ""
             raise ServicesError(
                 f"services over {self.home.path} are already running{where}; stop them first, "
                 "or set MASKTUNE_HOME to another folder"
@@ -153,11 +155,10 @@ class LocalServices:
         api += ["--no-server-header", "--timeout-graceful-shutdown", "3"]
         celery = ["-m", "celery", "-A", "worker.app", "worker", "-P", "threads"]
         celery += ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-        beat = str(self.home.path / "celerybeat-schedule")
         commands = {
             "api": api,
-            "worker": [*celery, "-Q", "jobs", "-c", str(device_slots()), "-n", "jobs@%h"],
-            "intake": [*celery, "-Q", "intake,control", "-c", "2", "-n", "intake@%h", "-B", "-s", beat],
+            "worker": [*celery, "-Q", "jobs", "-n", "jobs@%h"],
+            "intake": [*celery, "-Q", "intake,control", "-c", "2", "-n", "intake@%h", "-B"],
         }
         names = {"api": "API", "worker": "job worker", "intake": "intake worker"}
         return [
@@ -189,7 +190,7 @@ class LocalServices:
 
     def _publish(self) -> None:
         pids = {process.name: process.pid for process in self._processes}
-        self.home.write_services(RunningServices(self.url, os.getpid(), self._database_url, pids))
+        self.home.write_services(RunningServices(self.url, os.getpid(), self._database_url, self._command, pids))
 
 
 def _stop(processes: list[ServiceProcess], seconds: float) -> None:
@@ -198,12 +199,6 @@ def _stop(processes: list[ServiceProcess], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for process in processes:
         process.wait(max(0.1, deadline - time.monotonic()))
-
-
-def device_slots() -> int:
-    """Jobs that may run at a time on this machine: one per device that MASKTUNE_DEVICES names, else one."""
-    named = [name for name in os.environ.get("MASKTUNE_DEVICES", "").split(",") if name.strip()]
-    return max(1, len(named))
 
 
 def free_port() -> int:

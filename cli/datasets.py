@@ -1,0 +1,118 @@
+"""`masktune datasets`: data sets on the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from cli.client import Client
+from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
+from cli.output import Output, record, size, table
+from cli.transfer import transfer_bar
+from cli.waiting import problem_lines, wait_until_ready
+
+app = typer.Typer(help="Data sets on the service.", no_args_is_help=True)
+make_app = typer.Typer(help="Make an archive on this machine.", no_args_is_help=True)
+app.add_typer(make_app, name="make")
+
+DatasetId = Annotated[str, typer.Argument(help="The data set's id.", metavar="DATASET")]
+
+
+@app.command("list")
+def list_datasets(
+    limit: LimitOption = 50, url: UrlOption = None, api_key: KeyOption = None, json: JsonOption = False
+) -> None:
+    """Show the data sets, newest first."""
+    with connect(url, api_key) as client:
+        found = list(client.pages("/v1/datasets", limit=limit))
+    columns = ["id", "name", "status", "images", "layout", "created"]
+    rows = [[d["id"], d["name"], d["status"], d.get("image_count"), d.get("layout"), d["created_at"]] for d in found]
+    Output.make(json=json).result({"data": found}, table(columns, rows, right=["images"]))
+
+
+@app.command("show")
+def show(dataset: DatasetId, url: UrlOption = None, api_key: KeyOption = None, json: JsonOption = False) -> None:
+    """Show one data set: counts for each split, class and group, and what the intake found."""
+    with connect(url, api_key) as client:
+        found = client.get(f"/v1/datasets/{dataset}")
+    output = Output.make(json=json)
+    shown = {name: value for name, value in found.items() if name not in {"summary", "problems"}}
+    output.result(found, record(shown))
+    if not json:
+        output.say()
+        output.say(summary_table(found))
+        for line in problem_lines(found):
+            output.say(line)
+
+
+@app.command("upload")
+def upload(
+    archive: Annotated[Path, typer.Argument(help="zip, tar, tar.gz or tar.zst.", exists=True, dir_okay=False)],
+    name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the service has checked it.")] = True,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Upload an archive and make a data set of it."""
+    output = Output.make(json=json)
+    with connect(url, api_key) as client:
+        made = upload_dataset(client, archive, name or archive.name, output)
+        if wait:
+            output.say("  checking every image …")
+            made = wait_until_ready(client, f"/v1/datasets/{made['id']}")
+    output.result(made, summary_table(made) if wait else record({"id": made["id"], "status": made["status"]}))
+    if not json:
+        output.say(f"data set {made['id']}")
+
+
+@app.command("delete")
+def delete(dataset: DatasetId, url: UrlOption = None, api_key: KeyOption = None, json: JsonOption = False) -> None:
+    """Delete a data set that no unfinished job uses."""
+    with connect(url, api_key) as client:
+        client.delete(f"/v1/datasets/{dataset}")
+    Output.make(json=json).result({"id": dataset, "deleted": True}, f"deleted data set {dataset}")
+
+
+@make_app.command("biased-mnist")
+def make_biased_mnist(
+    destination: Annotated[Path, typer.Argument(help="The archive to write.")] = Path("biased-mnist.zip"),
+    seed: Annotated[int, typer.Option(min=0, help="Decides which digits go where.")] = 0,
+    conflicting: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of training images whose cue contradicts their class.")
+    ] = 0.01,
+    cue: Annotated[
+        Literal["square", "two_squares", "background", "foreground"], typer.Option(help="The shortcut.")
+    ] = "square",
+    digits: Annotated[
+        Path | None, typer.Option(help="Folder of MNIST idx files. Default: the 10,000 digits that come with it.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Biased MNIST: digits 0–4 against 5–9, with a shortcut that nearly gives the class away."""
+    from masktune_core.makers import biased_mnist
+
+    made = biased_mnist.make_biased_mnist(
+        destination, digits=digits or "bundled", seed=seed, conflicting=conflicting, cue=cue
+    )
+    bytes_ = made.stat().st_size
+    Output.make(json=json).result({"path": str(made), "size": bytes_}, f"wrote {made} ({size(bytes_)})")
+
+
+def upload_dataset(client: Client, archive: Path, name: str, output: Output) -> dict[str, Any]:
+    """Upload with a progress bar, then register the data set; it is not checked yet."""
+    with transfer_bar(output.human, "uploading") as advance:
+        uploaded = client.upload(archive, advance=advance)
+    made: dict[str, Any] = client.post("/v1/datasets", {"name": name, "upload_id": uploaded["id"]})
+    return made
+
+
+def summary_table(dataset: dict[str, Any]) -> Any:
+    """Images per split, class and group."""
+    rows: list[list[object]] = []
+    for split, counts in ((dataset.get("summary") or {}).get("splits") or {}).items():
+        rows.append([split, "all", counts["count"]])
+        rows += [["", name, number] for name, number in (counts.get("groups") or counts.get("classes") or {}).items()]
+    return table(["split", "group", "images"], rows, right=["images"])

@@ -1,0 +1,49 @@
+"""`masktune keys`: API keys in the data folder's database."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cli.api_key import TENANT, admin, create_key
+from cli.database import database
+from cli.home import resolve_home
+from cli.options import HomeOption, JsonOption
+from cli.output import Output, record, table
+
+app = typer.Typer(help="API keys of the data folder's service.", no_args_is_help=True)
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    tenant: Annotated[str, typer.Option(help="Whose things the key may see.")] = TENANT,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a key. It is shown this one time."""
+    with database(resolve_home(home)) as env:
+        made = create_key(env, tenant=tenant, name=name)
+    Output.make(json=json).result(made, record(made))
+
+
+@app.command("list")
+def list_keys(home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show every key, without its secret."""
+    with database(resolve_home(home)) as env:
+        answer = admin(env, "list-keys")
+    keys: list[dict[str, Any]] = answer["data"] if isinstance(answer, dict) else answer
+    columns = ["id", "tenant", "name", "prefix", "created_at", "last_used_at", "revoked_at"]
+    rows = [[key.get(column) for column in columns] for key in keys]
+    Output.make(json=json).result({"data": keys}, table(columns, rows))
+
+
+@app.command("revoke")
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's id.")], home: HomeOption = None, json: JsonOption = False
+) -> None:
+    """End a key: requests with it are refused from now on."""
+    with database(resolve_home(home)) as env:
+        answer = admin(env, "revoke-key", key_id)
+    Output.make(json=json).result(answer if answer is not None else {"id": key_id}, f"revoked {key_id}")

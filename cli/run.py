@@ -1,0 +1,101 @@
+"""`masktune run`: the core on a local archive, without any service."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.changes import parse_changes, resolve
+from cli.comparison import comparison_table, from_metrics
+from cli.errors import CliError, UsageError
+from cli.options import JsonOption
+from cli.output import Output
+from cli.progress import RunDisplay
+from cli.signals import StopSignals
+from cli.waiting import problem_lines
+
+if TYPE_CHECKING:
+    from masktune_core.data.dataset import Dataset
+
+
+class RunInterrupted(CliError):
+    exit_code = 130
+
+
+def run(
+    data: Annotated[
+        Path, typer.Option("--data", help="Archive: zip, tar, tar.gz or tar.zst.", exists=True, dir_okay=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for what the run makes.", file_okay=False)],
+    preset: Annotated[str | None, typer.Option(help="biased_mnist, waterbirds, celeba, …")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change of a field, such as erm.epochs=5; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run MaskTune here, in this process. Ctrl-C leaves a resume point behind."""
+    output = Output.make(json=json)
+    config = resolve(preset, parse_changes(settings or []))
+    out.mkdir(parents=True, exist_ok=True)
+    dataset = open_dataset(data, out, config.data.group_by, output)
+    point = newest_resume_point(out) if resume else None
+    if resume and point is None:
+        raise UsageError(f"there is no resume point under {out}; leave out --resume to start from the beginning")
+
+    from cli.run_callbacks import RunCallbacks
+    from masktune_core import pipeline
+    from masktune_core.errors import Interrupted
+
+    with StopSignals() as signals, signals.shielded(), RunDisplay(output.human) as display:
+        # Shielded: Ctrl-C is not an exception here, the run is asked to stop and writes a resume point.
+        callbacks = RunCallbacks(display, lambda: signals.received is not None)
+        try:
+            result = pipeline.run(config, dataset, callbacks=callbacks, resume=point, work_dir=out)
+        except Interrupted as error:
+            signals.received = None
+            raise RunInterrupted(f"interrupted; go on with the same command and --resume ({error})") from error
+    metrics = [asdict(metric) for metric in result.metrics]
+    comparison = from_metrics(metrics)
+    files = {name: str(path) for name, path in result.artifacts.items()}
+    output.result({"metrics": metrics, **comparison.as_json(), "artifacts": files}, comparison_table(comparison))
+    if not json:
+        output.say(f"everything lies in {out}")
+
+
+def open_dataset(source: Path, out: Path, group_by: str | None, output: Output) -> Dataset:
+    """The archive as it is if it is normalised already, else its normalised form beside the results."""
+    from masktune_core.data.archive import read_index
+    from masktune_core.data.dataset import Dataset
+    from masktune_core.errors import ArchiveError
+
+    try:
+        read_index(source)
+    except ArchiveError:
+        return Dataset.open(normalise_archive(source, out / "dataset.zip", output), group_by=group_by)
+    return Dataset.open(source, group_by=group_by)
+
+
+def normalise_archive(source: Path, destination: Path, output: Output) -> Path:
+    """Check every image of a user's archive and write the normalised form. Raises `CliError` with every finding."""
+    from masktune_core.errors import ArchiveError
+    from masktune_core.intake import normalise
+
+    output.say(f"  checking every image of {source.name} …")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        report = normalise(source, destination, filename=source.name)
+    except ArchiveError as error:
+        found = {"problems": [asdict(problem) for problem in error.problems], "problem_count": error.total}
+        raise CliError("\n".join([f"{source} cannot be used", *problem_lines(found)])) from error
+    for line in problem_lines({"problems": [asdict(p) for p in report.problems], "problem_count": report.total}):
+        output.say(line)
+    return destination
+
+
+def newest_resume_point(out: Path) -> Path | None:
+    """Their names count up, so the last name is the newest."""
+    return max((out / "resume").glob("point-*.resume"), default=None)
