@@ -53,6 +53,7 @@ class ModelConfig(Frozen):
     cam_layer: str | None = Field(
         default=None,
         max_length=200,
+        pattern=r"^[A-Za-z0-9_.]+$",
         description="Dotted name of the module whose output is explained. Default: the last convolutional block.",
         examples=["layer4.1"],
     )
