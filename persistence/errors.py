@@ -29,7 +29,7 @@ class NotFound(PersistenceError):
     """`kind` is the noun (`job`, `dataset`, …). A row of another tenant is not found either."""
 
     def __init__(self, kind: str, ident: uuid.UUID | str | int) -> None:
-        self.kind, self.ident = kind, ident
+        self.kind, self.id = kind, ident
         self.code = f"{kind}_not_found"
         super().__init__(f"no {kind} {ident}")
 
@@ -60,7 +60,7 @@ class LeaseLost(PersistenceError):
     code = "lease_lost"
 
     def __init__(self, kind: str, ident: uuid.UUID) -> None:
-        self.kind, self.ident = kind, ident
+        self.kind, self.id = kind, ident
         super().__init__(f"the lease on {kind} {ident} is no longer ours")
 
 
