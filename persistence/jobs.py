@@ -1,0 +1,204 @@
+"""Jobs as their owner sees them: create, look up, list, cancel, delete. What workers do is in `attempts.py`."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from masktune_core.config import JobConfig
+from persistence import events
+from persistence.attempts import (
+    Claim,
+    add_warning,
+    claim,
+    enter_stage,
+    expired,
+    finish,
+    hand_back,
+    mark_dispatched,
+    renew,
+    set_manifest,
+    set_progress,
+    take_back_expired,
+    undispatched,
+)
+from persistence.errors import Conflict, IdempotencyMismatch, NotFound
+from persistence.pages import Page, cut
+from persistence.tables import Checkpoint, Dataset, Job
+from persistence.transitions import FINISHED, check
+
+__all__ = [
+    "Claim",
+    "add_warning",
+    "claim",
+    "create",
+    "delete",
+    "enter_stage",
+    "expired",
+    "finish",
+    "get",
+    "hand_back",
+    "list_page",
+    "mark_dispatched",
+    "renew",
+    "request_cancel",
+    "set_manifest",
+    "set_progress",
+    "take_back_expired",
+    "undispatched",
+]
+
+
+def create(
+    session: Session,
+    *,
+    tenant_id: uuid.UUID,
+    dataset_id: uuid.UUID,
+    checkpoint_id: uuid.UUID | None = None,
+    name: str,
+    config: JobConfig,
+    idempotency_key: str | None = None,
+    request_hash: str | None = None,
+) -> tuple[Job, bool]:
+    """A queued job, and whether it was created now: the same key with the same `request_hash` gives the job of before.
+
+    Of two that come at once with one key, one waits for the other and then finds its job. Raises
+    `IdempotencyMismatch`, `NotFound` (dataset, checkpoint), `Conflict` (dataset_not_ready, dataset_invalid,
+    checkpoint_not_ready, checkpoint_invalid).
+    """
+    if idempotency_key is not None:
+        replayed = _by_key(session, tenant_id, idempotency_key, request_hash)
+        if replayed is not None:
+            return replayed, False
+    _require_ready(session, Dataset, "dataset", tenant_id, dataset_id)
+    if checkpoint_id is not None:
+        _require_ready(session, Checkpoint, "checkpoint", tenant_id, checkpoint_id)
+    job = session.scalars(
+        insert(Job)
+        .values(
+            tenant_id=tenant_id,
+            dataset_id=dataset_id,
+            checkpoint_id=checkpoint_id,
+            name=name,
+            config=config.model_dump(mode="json"),
+            max_attempts=config.limits.max_attempts,
+            idempotency_key=idempotency_key,
+            request_hash=request_hash,
+        )
+        .on_conflict_do_nothing(index_elements=[Job.tenant_id, Job.idempotency_key])
+        .returning(Job)
+    ).one_or_none()
+    if job is None:
+        assert idempotency_key is not None
+        replayed = _by_key(session, tenant_id, idempotency_key, request_hash)
+        if replayed is None:
+            raise Conflict("conflict", "the job of this Idempotency-Key was deleted at this moment: send it again")
+        return replayed, False
+    events.append(session, job.id, "job.queued", {})
+    return job, True
+
+
+def get(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
+    """Raises `NotFound`."""
+    job = session.scalars(select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id)).one_or_none()
+    if job is None:
+        raise NotFound("job", job_id)
+    return job
+
+
+def list_page(
+    session: Session,
+    tenant_id: uuid.UUID,
+    *,
+    status: str | None = None,
+    after: uuid.UUID | None = None,
+    limit: int = 50,
+) -> Page[Job]:
+    """The tenant's jobs, newest first."""
+    statement = select(Job).where(Job.tenant_id == tenant_id)
+    if status is not None:
+        statement = statement.where(Job.status == status)
+    if after is not None:
+        statement = statement.where(Job.id < after)
+    rows = session.scalars(statement.order_by(Job.id.desc()).limit(limit + 1)).all()
+    return cut(rows, limit, lambda job: job.id)
+
+
+def request_cancel(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
+    """A queued job is cancelled at once, a running one is `cancelling` until its worker has stopped.
+
+    Asking again while it is cancelling changes nothing. Raises `NotFound`, `Conflict` (job_finished).
+    """
+    job = _lock(session, tenant_id, job_id)
+    if job.status in FINISHED:
+        raise Conflict("job_finished", f"job {job_id} has already {_past(job.status)}: nothing is left to cancel")
+    if job.status == "cancelling":
+        return job
+    new = "cancelled" if job.status == "queued" else "cancelling"
+    check(job.status, new)
+    job.status = new
+    if new == "cancelled":
+        job.finished_at = func.now()
+        session.flush()
+        events.append(session, job.id, "job.cancelled", {})
+    else:
+        session.flush()
+        events.append(session, job.id, "job.cancel_requested", {})
+    session.refresh(job)
+    return job
+
+
+def delete(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
+    """Delete a finished job with everything it wrote. Raises `NotFound`, `Conflict` (job_not_finished)."""
+    job = _lock(session, tenant_id, job_id)
+    if job.status not in FINISHED:
+        raise Conflict("job_not_finished", f"job {job_id} is {job.status}: cancel it or wait for its end first")
+    session.delete(job)
+    session.flush()
+
+
+def _lock(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
+    job = session.scalars(
+        select(Job).where(Job.id == job_id, Job.tenant_id == tenant_id).with_for_update(key_share=True),
+        execution_options={"populate_existing": True},
+    ).one_or_none()
+    if job is None:
+        raise NotFound("job", job_id)
+    return job
+
+
+def _by_key(session: Session, tenant_id: uuid.UUID, key: str, request_hash: str | None) -> Job | None:
+    job = session.scalars(select(Job).where(Job.tenant_id == tenant_id, Job.idempotency_key == key)).one_or_none()
+    if job is not None and job.request_hash != request_hash:
+        raise IdempotencyMismatch(key)
+    return job
+
+
+def _require_ready(
+    session: Session,
+    table: type[Dataset] | type[Checkpoint],
+    kind: str,
+    tenant_id: uuid.UUID,
+    row_id: uuid.UUID,
+) -> None:
+    """Lock the row against deletion until the job refers to it."""
+    status = session.scalars(
+        select(table.status)
+        .where(table.id == row_id, table.tenant_id == tenant_id)
+        .with_for_update(read=True, key_share=True)
+    ).one_or_none()
+    if status is None:
+        raise NotFound(kind, row_id)
+    if status == "validating":
+        raise Conflict(f"{kind}_not_ready", f"{kind} {row_id} is still being checked: wait until its status is 'ready'")
+    if status == "invalid":
+        raise Conflict(
+            f"{kind}_invalid", f"{kind} {row_id} did not pass its check: see its errors, and upload it again"
+        )
+
+
+def _past(status: str) -> str:
+    return "been cancelled" if status == "cancelled" else status
