@@ -67,13 +67,3 @@ def forget_finished(session: Session) -> int:
         execution_options={"synchronize_session": False},
     )
     return len(gone.all())
-
-
-def forget_finished(session: Session) -> int:
-    """Forget the points of jobs that have ended, from which nothing goes on; returns how many."""
-    finished = select(Job.id).where(Job.status.in_(sorted(FINISHED)))
-    gone = session.scalars(
-        delete(ResumePoint).where(ResumePoint.job_id.in_(finished)).returning(ResumePoint.seq),
-        execution_options={"synchronize_session": False},
-    )
-    return len(gone.all())
