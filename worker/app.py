@@ -1,0 +1,127 @@
+"""The Celery application: `celery -A worker.app worker -P threads -Q jobs`, and `-Q intake,control -B` beside it.
+
+A task is a delivery of an id and nothing more; what becomes of it is in `supervisor`, `validation` and `sweeper`.
+Postgres decides whether a delivery still means anything, so tasks are acknowledged as they are taken and Celery never
+retries one. This process never loads torch.
+"""
+
+from __future__ import annotations
+
+import uuid
+from functools import lru_cache
+from typing import Any
+
+from celery import Celery, signals
+
+from persistence.dispatch import (
+    QUEUE_CONTROL,
+    TASK_CHECK_CHECKPOINT,
+    TASK_CHECK_DATASET,
+    TASK_RUN_JOB,
+    TASK_SWEEP,
+    broker_app,
+)
+from persistence.logging import configure as configure_logging
+from persistence.settings import get_settings
+from worker.context import Context, make_context
+from worker.devices import find_devices
+from worker.lifeline import die_with_parent
+from worker.supervisor import run_job
+from worker.sweeper import sweep, tidy
+from worker.validation import check_checkpoint, check_dataset
+
+_TIDY_SECONDS = 300.0
+
+
+@lru_cache(maxsize=1)
+def context() -> Context:
+    """This process's connections, devices and folders."""
+    return make_context(get_settings())
+
+
+def deliver_job(job_id: str) -> None:
+    """A job's id arrived."""
+    run_job(context(), uuid.UUID(job_id))
+
+
+def deliver_dataset(dataset_id: str) -> None:
+    """A data set's id arrived."""
+    check_dataset(context(), uuid.UUID(dataset_id))
+
+
+def deliver_checkpoint(checkpoint_id: str) -> None:
+    """A checkpoint's id arrived."""
+    check_checkpoint(context(), uuid.UUID(checkpoint_id))
+
+
+def deliver_sweep(thorough: bool = False) -> None:
+    """It is time to sweep."""
+    sweep(context(), queue_length)
+    if thorough:
+        tidy(context())
+
+
+def queue_length(queue: str) -> int:
+    """How many messages wait in a queue of the broker."""
+    with app.connection_for_read() as connection:
+        return int(connection.default_channel.client.llen(queue))
+
+
+def make_app() -> Celery:
+    """The broker's application with the worker's configuration, tasks and schedule."""
+    settings = get_settings()
+    made = broker_app(settings)
+    often, seldom = settings.sweep_seconds, max(_TIDY_SECONDS, settings.sweep_seconds)
+    made.conf.update(
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # What a busy worker has not begun stays where another one can take it.
+        worker_concurrency=len(find_devices(settings.devices)),
+        worker_redirect_stdouts=False,
+        broker_connection_max_retries=None,
+        beat_scheduler="celery.beat:Scheduler",  # Intervals only: nothing to remember in a file between two starts.
+        beat_schedule={
+            "sweep": _scheduled(often),
+            "tidy": _scheduled(seldom, thorough=True),
+        },
+    )
+    made.task(name=TASK_RUN_JOB)(deliver_job)
+    made.task(name=TASK_CHECK_DATASET)(deliver_dataset)
+    made.task(name=TASK_CHECK_CHECKPOINT)(deliver_checkpoint)
+    made.task(name=TASK_SWEEP)(deliver_sweep)
+    return made
+
+
+def _scheduled(seconds: float, **arguments: bool) -> dict[str, Any]:
+    # A sweep that nobody ran in time is worthless: the next one does its work.
+    return {
+        "task": TASK_SWEEP,
+        "schedule": seconds,
+        "kwargs": arguments,
+        "options": {"queue": QUEUE_CONTROL, "expires": max(2 * seconds, 10.0)},
+    }
+
+
+def _set_up_logging(**_: Any) -> None:
+    configure_logging(get_settings().log_level)
+
+
+def _start(**_: Any) -> None:
+    context().work.sweep()
+    context().cache.sweep()
+
+
+def _stop(**_: Any) -> None:
+    context().stopping.set()
+
+
+def _tie_beat_to_the_worker(**_: Any) -> None:
+    die_with_parent()
+
+
+signals.setup_logging.connect(_set_up_logging)
+signals.worker_init.connect(_start)
+signals.worker_shutting_down.connect(_stop)
+signals.beat_embedded_init.connect(_tie_beat_to_the_worker)
+
+app = make_app()

@@ -1,0 +1,101 @@
+"""One attempt: watch a child, keep its lease, and stop it when there is a reason to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+
+from persistence.database import is_unavailable
+from persistence.errors import LeaseLost
+from worker.child import Child
+
+_log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS = 0.1
+
+Reason = Literal["exited", "cancelled", "timed_out", "shutdown", "lease_lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended: why it was stopped (`exited`: nobody stopped it), and the child's exit code."""
+
+    reason: Reason
+    returncode: int
+    log: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds: between two lease renewals, for the whole attempt, and for the child to stop when asked."""
+
+    heartbeat: float
+    wall: float
+    stop_grace: float
+    shutdown_grace: float
+
+
+def watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: threading.Event) -> Ending:
+    """Wait until `child` ends, calling `renew` every heartbeat, and see to it that it does end.
+
+    `renew` prolongs the lease, returns whether the work is still wanted, and raises `LeaseLost`. While the database is
+    away the child works on: its writes are fenced, so at worst its work is wasted. `stopping` is set when the worker
+    shuts down. Whatever happens, the child is gone when this returns or raises.
+    """
+    try:
+        return _watch(child, renew, limits, stopping)
+    finally:
+        child.close()
+
+
+def _watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: threading.Event) -> Ending:
+    started = time.monotonic()
+    next_beat = started + limits.heartbeat
+    reason: Reason = "exited"
+    kill_at = float("inf")
+    while True:
+        returncode = child.wait(min(_LOOK_SECONDS, next_beat - time.monotonic()))
+        if returncode is not None:
+            return Ending(reason, returncode, child.log)
+        now = time.monotonic()
+        if now >= kill_at:
+            child.kill()
+            kill_at = float("inf")
+        wanted: Reason = "exited"
+        if now >= next_beat:
+            next_beat = now + limits.heartbeat
+            wanted = _beat(renew)
+        if wanted == "lease_lost":
+            child.kill()
+            reason = wanted
+        elif wanted == "cancelled" and reason in ("exited", "shutdown"):
+            kill_at = min(kill_at, _stop(child, limits.stop_grace))
+            reason = wanted
+        elif reason == "exited" and now - started >= limits.wall:
+            kill_at = _stop(child, limits.stop_grace)
+            reason = "timed_out"
+        elif reason == "exited" and stopping.is_set():
+            kill_at = _stop(child, limits.shutdown_grace)
+            reason = "shutdown"
+
+
+def _beat(renew: Callable[[], bool]) -> Reason:
+    try:
+        return "exited" if renew() else "cancelled"
+    except LeaseLost:
+        return "lease_lost"
+    except Exception as error:
+        if not is_unavailable(error):
+            raise
+        _log.warning("lease_not_renewed", error=str(error))
+        return "exited"
+
+
+def _stop(child: Child, grace: float) -> float:
+    child.stop()
+    return time.monotonic() + grace

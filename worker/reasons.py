@@ -1,0 +1,34 @@
+"""Exceptions of a child, as the reason that is stored with the job, data set or checkpoint."""
+
+from __future__ import annotations
+
+import errno
+
+from masktune_core.errors import MaskTuneError
+from persistence.database import is_unavailable
+from persistence.errors import OutOfDisk, StoreError, StoreUnavailable
+from worker.outcome import Failure
+
+
+def reason_of(error: Exception) -> Failure:
+    """Code, message, and whether another attempt may succeed. An error that nobody foresaw is `internal_error`."""
+    match error:
+        case MaskTuneError():
+            return Failure(error.code, str(error), retryable=error.retryable)
+        case StoreError():
+            return Failure(error.code, str(error), retryable=isinstance(error, OutOfDisk | StoreUnavailable))
+        case MemoryError():
+            message = "the machine has too little memory for this: lower runtime.cache_mib or the batch size"
+            return Failure("out_of_host_memory", message)
+        case OSError():
+            return _input_output(error)
+    if is_unavailable(error):
+        return Failure("database_away", "the database did not answer", retryable=True)
+    return Failure("internal_error", f"{type(error).__name__}: {error}")
+
+
+def _input_output(error: OSError) -> Failure:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = f"the worker's disk is full ({error.strerror}): free some space"
+        return Failure("out_of_disk", message, retryable=True)
+    return Failure("input_output_error", str(error), retryable=True)
