@@ -21,7 +21,7 @@ from persistence.dispatch import (
     TASK_SWEEP,
     broker_app,
 )
-from persistence.logging import configure as configure_logging
+from persistence.logging import configure_logging
 from persistence.settings import get_settings
 from worker.context import Context, make_context
 from worker.devices import find_devices
@@ -103,7 +103,7 @@ def _scheduled(seconds: float, **arguments: bool) -> dict[str, Any]:
 
 
 def _set_up_logging(**_: Any) -> None:
-    configure_logging(get_settings().log_level)
+    configure_logging(get_settings())
 
 
 def _start(**_: Any) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from persistence.database import make_engine, session_factory
 from persistence.errors import LeaseLost
-from persistence.logging import configure as configure_logging
+from persistence.logging import configure_logging
 from persistence.settings import Settings, get_settings
 from persistence.store import ObjectStore, store_of
 from worker import lifeline
@@ -38,7 +38,7 @@ def main() -> int:
     """Read the specification from standard input, validate, return the exit code."""
     specification = lifeline.receive()
     settings = get_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings)
     limit_memory(settings.intake_max_memory_bytes)
     StopSwitch()
     work_dir = Path(specification["work_dir"])

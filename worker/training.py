@@ -25,7 +25,7 @@ from masktune_core.errors import Interrupted, ResumeError
 from persistence import resume_points
 from persistence.database import make_engine, session_factory
 from persistence.errors import LeaseLost, ObjectCorrupt, ObjectMissing
-from persistence.logging import configure as configure_logging
+from persistence.logging import configure_logging
 from persistence.settings import get_settings
 from persistence.store import ObjectStore, store_of
 from persistence.tables import ResumePoint
@@ -62,7 +62,7 @@ def run_attempt(specification: Mapping[str, Any]) -> Exit:
 
 def _train(specification: Mapping[str, Any], work_dir: Path, switch: StopSwitch) -> None:
     settings = get_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings)
     sessions = session_factory(make_engine(settings.database_url.get_secret_value()))
     store = store_of(settings)
     cache = Cache(settings.home, settings.cache_max_bytes)
