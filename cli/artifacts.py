@@ -13,7 +13,7 @@ from cli.transfer import transfer_bar
 
 def list_artifacts(client: Client, job_id: str) -> dict[str, dict[str, Any]]:
     """By name."""
-    return {artifact["name"]: artifact for artifact in client.pages(f"/v1/jobs/{job_id}/artifacts")}
+    return {artifact["name"]: artifact for artifact in client.rows(f"/v1/jobs/{job_id}/artifacts")}
 
 
 def named_artifact(artifacts: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:

@@ -87,6 +87,11 @@ class Client:
                 return
             after = page["next"]
 
+    def rows(self, path: str, **params: object) -> list[dict[str, Any]]:
+        """Every row of a list that comes in one answer."""
+        found: list[dict[str, Any]] = self.get(path, **params)["data"]
+        return found
+
     def upload(self, path: Path, *, advance: Advance = lambda _done, _total: None) -> dict[str, Any]:
         """Stream a file to the service, which checks its SHA-256. Returns the upload, with its `id`."""
         try:

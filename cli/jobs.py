@@ -45,7 +45,7 @@ def show(job: JobId, url: UrlOption = None, api_key: KeyOption = None, json: Jso
     """Show one job; a finished one with its numbers before and after."""
     with connect(url, api_key) as client:
         found = client.get(f"/v1/jobs/{job}")
-        metrics = list(client.pages(f"/v1/jobs/{job}/metrics")) if found["status"] == "succeeded" else []
+        metrics = client.rows(f"/v1/jobs/{job}/metrics") if found["status"] == "succeeded" else []
     output = Output.make(json=json)
     hidden = {"config", "manifest", "progress"}
     output.result(found, record({name: value for name, value in found.items() if name not in hidden}))
@@ -142,8 +142,8 @@ def download(
 def samples(
     job: JobId,
     split: Annotated[str | None, typer.Option(help="train, test:biased, …")] = None,
-    label: Annotated[str | None, typer.Option(help="Class.")] = None,
-    group: Annotated[str | None, typer.Option(help="Group.")] = None,
+    label: Annotated[int | None, typer.Option(help="Number of the true class.")] = None,
+    group: Annotated[int | None, typer.Option(help="Number of the group.")] = None,
     flipped: Annotated[
         Literal["fixed", "broken", "any"] | None, typer.Option(help="Whose prediction changed, and how.")
     ] = None,
@@ -168,13 +168,13 @@ def samples(
     with connect(url, api_key) as client:
         order = {"sort": sort, "order": "desc" if descending else None}
         found = list(client.pages(f"/v1/jobs/{job}/samples", limit=limit, **filters, **order))
-    columns = ["index", "split", "class", "group", "before", "confidence", "after", "confidence", "masked"]
+    columns = ["index", "split", "group", "before", "confidence", "after", "confidence", "changed", "masked"]
     rows = [
         [
-            *(sample["index"], sample["split"], sample["label"], sample["group"]),
-            *(sample["predicted_before"], percent(sample["confidence_before"])),
-            *(sample["predicted_after"], percent(sample["confidence_after"])),
-            percent(sample["masked_fraction"]),
+            *(sample["index"], sample["split"], sample["group_name"] or sample["class_name"]),
+            *("right" if sample["correct_before"] else "wrong", percent(sample["confidence_before"])),
+            *("right" if sample["correct_after"] else "wrong", percent(sample["confidence_after"])),
+            *(sample["flipped"], percent(sample["masked_fraction"])),
         ]
         for sample in found
     ]
@@ -185,4 +185,4 @@ def samples(
 def show_comparison(client: Client, job_id: str, output: Output) -> None:
     """The before/after table of a finished job."""
     output.say()
-    output.say(comparison_table(from_metrics(client.pages(f"/v1/jobs/{job_id}/metrics"))))
+    output.say(comparison_table(from_metrics(client.rows(f"/v1/jobs/{job_id}/metrics"))))

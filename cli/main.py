@@ -1,0 +1,46 @@
+"""The `masktune` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import checkpoints, datasets, demo, jobs, keys, run, up
+from cli.embedded import EmbeddedError
+from cli.errors import CliError
+from cli.signals import StopRequested
+from masktune_core.errors import MaskTuneError
+
+app = typer.Typer(
+    name="masktune",
+    help="Repair image classifiers that learnt a shortcut: the MaskTune service, its client, and local runs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+app.command("run")(run.run)
+app.add_typer(keys.app, name="keys")
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(checkpoints.app, name="checkpoints")
+app.add_typer(jobs.app, name="jobs")
+
+
+def main() -> None:
+    """Run the command; whatever it fails with becomes text on stderr and an exit code."""
+    try:
+        app()
+    except StopRequested as stop:
+        _fail(f"stopped by {stop}", stop.exit_code)
+    except CliError as error:
+        _fail(str(error), error.exit_code)
+    except EmbeddedError as error:
+        _fail(str(error), 1)
+    except MaskTuneError as error:
+        _fail(f"{error} [{error.code}]", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(f"masktune: {message}\n")
+    sys.exit(code)
