@@ -1,0 +1,173 @@
+"""The catalogue of problems: every error that the API answers with, by its stable `code`.
+
+A problem is an RFC 9457 document, `application/problem+json`. Clients branch on `code`; `title` is for people and never
+changes for a code; `detail` says what happened this time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:masktune:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem. `example` is a `detail` as a client would see it, for the documentation."""
+
+    code: str
+    status: int
+    title: str
+    example: str
+
+
+_TYPES = (
+    ProblemType("malformed_json", 400, "The body is not JSON", "Expecting ',' delimiter at character 27."),
+    ProblemType("malformed_request", 400, "The request cannot be read", "The body could not be parsed."),
+    ProblemType(
+        "unauthenticated",
+        401,
+        "A valid API key is needed",
+        "Send 'Authorization: Bearer mt_…' with a key that is not revoked.",
+    ),
+    ProblemType("route_not_found", 404, "No such address", "There is nothing at /v2/jobs; see /docs."),
+    ProblemType("upload_not_found", 404, "No such upload", "No upload 01985f2e-… is visible to this key."),
+    ProblemType("dataset_not_found", 404, "No such data set", "No dataset 01985f2e-… is visible to this key."),
+    ProblemType("image_not_found", 404, "No such image", "The data set has no image 99999."),
+    ProblemType("checkpoint_not_found", 404, "No such checkpoint", "No checkpoint 01985f2e-… is visible to this key."),
+    ProblemType("job_not_found", 404, "No such job", "No job 01985f2e-… is visible to this key."),
+    ProblemType("artifact_not_found", 404, "No such artifact", "The job has no artifact 'model.pt' (yet)."),
+    ProblemType("sample_not_found", 404, "No such sample", "The job has no sample 99999 (yet)."),
+    ProblemType("preset_not_found", 404, "No such preset", "No preset 'mnist': use one of biased_mnist, waterbirds, …"),
+    ProblemType("method_not_allowed", 405, "Method not allowed here", "PATCH is not allowed here; use GET, POST."),
+    ProblemType("request_timeout", 408, "The body stopped coming", "No byte arrived for 60 seconds; send it again."),
+    ProblemType("dataset_not_ready", 409, "The data set is not ready", "It is still validating; wait for 'ready'."),
+    ProblemType(
+        "dataset_invalid", 409, "The data set is invalid", "Intake found 3 problems; upload a repaired archive."
+    ),
+    ProblemType(
+        "dataset_in_use", 409, "Jobs use the data set", "2 unfinished jobs use it; cancel or await them first."
+    ),
+    ProblemType(
+        "checkpoint_not_ready", 409, "The checkpoint is not ready", "It is still validating; wait for 'ready'."
+    ),
+    ProblemType("checkpoint_invalid", 409, "The checkpoint is invalid", "Its keys do not match resnet18."),
+    ProblemType("checkpoint_in_use", 409, "Jobs use the checkpoint", "A job uses it; delete the job first."),
+    ProblemType(
+        "job_finished", 409, "The job has finished", "The job has already succeeded; nothing is left to cancel."
+    ),
+    ProblemType("job_not_finished", 409, "The job has not finished", "The job is running; cancel it first."),
+    ProblemType(
+        "job_without_dataset", 410, "The job's data set is gone", "Its data set was deleted, and the images with it."
+    ),
+    ProblemType("conflict", 409, "The request conflicts with the present state", "Something changed meanwhile."),
+    ProblemType("content_too_large", 413, "The body is too large", "At most 53687091200 bytes are accepted."),
+    ProblemType("unsupported_media_type", 415, "Send JSON", "Send the body as 'Content-Type: application/json'."),
+    ProblemType("range_not_satisfiable", 416, "The range is outside the file", "The file has 1024 bytes."),
+    ProblemType("invalid_request", 422, "The request is not valid", "1 field is not valid."),
+    ProblemType("invalid_config", 422, "The configuration is not valid", "2 fields are not valid."),
+    ProblemType("unknown_preset", 422, "No such preset", "unknown preset 'mnist': use one of biased_mnist, …"),
+    ProblemType(
+        "unknown_attribute", 422, "The data set has no such attribute", "It has no 'place': use one of square."
+    ),
+    ProblemType(
+        "checkpoint_architecture_mismatch",
+        422,
+        "The checkpoint is of another architecture",
+        "The checkpoint is a resnet18, the configuration asks for small_cnn.",
+    ),
+    ProblemType(
+        "checkpoint_classes_mismatch",
+        422,
+        "The checkpoint has another number of classes",
+        "The checkpoint tells 10 classes apart, the data set has 2.",
+    ),
+    ProblemType(
+        "idempotency_mismatch",
+        422,
+        "The Idempotency-Key was used for another request",
+        "This key came with another body before; use a fresh key for a new request.",
+    ),
+    ProblemType(
+        "checksum_mismatch", 422, "The bytes are not the announced ones", "X-Content-SHA256 says 9f…, got 3a…."
+    ),
+    ProblemType("internal_error", 500, "Something went wrong here", "The error was logged under the request_id."),
+    ProblemType("object_missing", 500, "Stored bytes are missing", "Object 9f… is not in the store."),
+    ProblemType("object_corrupt", 500, "Stored bytes are damaged", "Object 9f… does not have its hash any more."),
+    ProblemType("service_unavailable", 503, "Not available right now", "The database cannot be reached; try again."),
+    ProblemType("out_of_disk", 507, "The object store is full", "1073741824 bytes are needed; 52428800 are free."),
+)
+PROBLEMS: Final[dict[str, ProblemType]] = {problem.code: problem for problem in _TYPES}
+
+
+class FieldProblem(BaseModel):
+    """One field that is not valid."""
+
+    location: str = Field(description="Where it was sent: body, query, path, header or cookie.", examples=["body"])
+    pointer: str | None = Field(
+        default=None, description="JSON pointer (RFC 6901) into the body.", examples=["/config/erm/epochs"]
+    )
+    name: str | None = Field(default=None, description="Name of the parameter or header.", examples=["limit"])
+    code: str = Field(description="Stable kind of violation.", examples=["greater_than_equal"])
+    detail: str = Field(description="What is wrong.", examples=["Input should be greater than or equal to 1"])
+
+
+class Problem(BaseModel):
+    """Problem details for HTTP APIs (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="URI of the problem's type.", examples=["urn:masktune:problem:job_not_found"])
+    title: str = Field(description="What kind of problem this is; fixed for a code.", examples=["No such job"])
+    status: int = Field(description="The HTTP status.", examples=[404])
+    detail: str = Field(description="What happened this time.", examples=["No job 01985f2e-… is visible to this key."])
+    code: str = Field(description="Stable name of the problem, for programs.", examples=["job_not_found"])
+    instance: str = Field(description="Path of the request.", examples=["/v1/jobs/01985f2e-…"])
+    request_id: str = Field(description="Name of this request in the logs; also in X-Request-ID.", examples=["4f6a1c"])
+    errors: list[FieldProblem] | None = Field(default=None, description="Each field that is not valid.")
+
+
+def body(
+    code: str, detail: str, *, instance: str, request_id: str, status: int | None = None, **extras: Any
+) -> dict[str, Any]:
+    """The problem document for `code`; `extras` are its extension members (RFC 9457, section 3.2)."""
+    known = PROBLEMS[code if code in PROBLEMS else "conflict"]
+    return {
+        "type": TYPE_PREFIX + code,
+        "title": known.title,
+        "status": status or known.status,
+        "detail": detail,
+        "code": code,
+        "instance": instance,
+        "request_id": request_id,
+        **extras,
+    }
+
+
+EVERYWHERE: Final = ("unauthenticated", "invalid_request", "internal_error", "service_unavailable")
+
+
+def responses(*codes: str, everywhere: tuple[str, ...] = EVERYWHERE) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` that document the problems an operation answers with, one example a code.
+
+    Every operation behind a key also answers with those in `everywhere`.
+    """
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for code in dict.fromkeys((*codes, *everywhere)):
+        problem = PROBLEMS[code]
+        response = by_status.setdefault(
+            problem.status,
+            {
+                "description": problem.title,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+            },
+        )
+        response["content"][MEDIA_TYPE]["examples"][code] = {
+            "summary": problem.title,
+            "value": body(code, problem.example, instance="/v1/…", request_id="0f3c9a5e7d1b4c62"),
+        }
+    return dict(sorted(by_status.items(), key=lambda item: int(item[0])))
