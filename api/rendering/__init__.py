@@ -1,0 +1,1 @@
+"""Overlays drawn with NumPy and Pillow, without torch."""
