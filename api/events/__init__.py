@@ -1,0 +1,1 @@
+"""A job's numbered log, as pages and as server-sent events."""

@@ -1,0 +1,163 @@
+"""Wakes the event streams of this process: one Postgres LISTEN connection, fanned out by job.
+
+A notification only says "look again"; what a stream sends it reads from the log. So a lost one costs a moment, and no
+event. Because of that, and because progress is not notified, all watched jobs are also looked at once a second, in one
+query for the whole process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+from anyio import to_thread
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from persistence.database import transaction
+from persistence.events import CHANNEL
+from persistence.snapshots import Snapshot, read_snapshots
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+_RECONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0)
+
+
+class Watch:
+    """What one stream waits on. Belongs to the event loop."""
+
+    def __init__(self, job_id: UUID) -> None:
+        self.job_id = job_id
+        self.snapshot: Snapshot | None = None
+        self.gone = False
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Have the stream look again."""
+        self._wake.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """True when there may be something new, False after `seconds` without."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+
+class EventHub:
+    """Started and stopped with the process; `close` ends all streams."""
+
+    def __init__(self, database_url: str, sessions: sessionmaker[Session]) -> None:
+        self._conninfo = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._sessions = sessions
+        self._watches: dict[UUID, set[Watch]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.closing = False
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return sum(len(watches) for watches in self._watches.values())
+
+    def start(self) -> None:
+        """Begin to listen; needs a running event loop."""
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._look())]
+
+    async def stop(self) -> None:
+        """Close, and wait until the connection is given back."""
+        self.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """End every stream, at its next step; new ones end at once."""
+        self.closing = True
+        self._wake_all()
+
+    @contextmanager
+    def watch(self, job_id: UUID) -> Iterator[Watch]:
+        """Register a stream for as long as the block lasts."""
+        watch = Watch(job_id)
+        self._watches.setdefault(job_id, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            watches = self._watches[job_id]
+            watches.discard(watch)
+            if not watches:
+                del self._watches[job_id]
+
+    def _wake_all(self) -> None:
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.wake()
+
+    async def _listen(self) -> None:
+        failures = 0
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    self._conninfo, autocommit=True, connect_timeout=5, application_name="masktune-events"
+                ) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    failures = 0
+                    self._wake_all()  # whatever was notified while nobody listened
+                    async for notification in connection.notifies():
+                        self._notified(notification.payload)
+            except (psycopg.Error, OSError) as error:
+                seconds = _RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)]
+                failures += 1
+                log.warning("event_listener_lost", error=type(error).__name__, retry_in_seconds=seconds)
+                await asyncio.sleep(seconds)
+
+    def _notified(self, payload: str) -> None:
+        try:
+            job_id = UUID(payload)
+        except ValueError:
+            log.warning("event_notification_unreadable", payload=payload[:100])
+            return
+        for watch in self._watches.get(job_id, ()):
+            watch.wake()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self._watches:
+                continue
+            watched = list(self._watches)
+            try:
+                snapshots = await to_thread.run_sync(self._snapshots, watched)
+            except SQLAlchemyError as error:
+                log.warning("event_look_failed", error=type(error).__name__)
+                continue
+            for job_id in watched:
+                for watch in self._watches.get(job_id, ()):
+                    _update(watch, snapshots.get(job_id))
+
+    def _snapshots(self, job_ids: list[UUID]) -> dict[UUID, Snapshot]:
+        with transaction(self._sessions) as session:
+            return read_snapshots(session, job_ids)
+
+
+def _update(watch: Watch, snapshot: Snapshot | None) -> None:
+    if snapshot is None:
+        watch.gone = True
+    if snapshot is None or snapshot != watch.snapshot:
+        watch.snapshot = snapshot
+        watch.wake()
+
+
+def progress_of(watch: Watch) -> dict[str, Any] | None:
+    """The latest progress that the hub saw of the watched job."""
+    return watch.snapshot.progress if watch.snapshot else None

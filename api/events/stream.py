@@ -1,0 +1,74 @@
+"""A job's log as server-sent events (HTML standard, section 9.2)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import structlog
+from anyio import to_thread
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.events.hub import EventHub, progress_of
+from api.events.schemas import LAST_TYPES, EventRead
+from persistence import events
+from persistence.database import transaction
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "text/event-stream"
+KEEPALIVE_SECONDS = 15.0
+RECONNECT_MILLISECONDS = 2000
+_BATCH = 500
+
+
+async def stream(sessions: sessionmaker[Session], hub: EventHub, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+    """Events after number `after`, then each as it comes, with progress between; ends after the job's last event.
+
+    Numbered events carry `id:`, so that a client that lost the connection says where it was in `Last-Event-ID`. A
+    progress snapshot has none: it replaces the one before, and nothing is missed by missing it.
+    """
+    yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
+    shown: dict[str, Any] | None = None
+    sent_at = time.monotonic()
+    with hub.watch(job_id) as watch:
+        while not hub.closing and not watch.gone:
+            try:
+                batch = await to_thread.run_sync(_read, sessions, job_id, after)
+            except SQLAlchemyError as error:
+                # The client comes back with the last id that it saw.
+                log.warning("event_stream_broken", job=str(job_id), error=type(error).__name__)
+                return
+            for event in batch:
+                yield _frame(event.model_dump_json(), event=event.type, number=event.seq)
+                after = event.seq
+                if event.type in LAST_TYPES:
+                    return
+            if len(batch) == _BATCH:
+                continue
+            progress = progress_of(watch)
+            if progress is not None and progress != shown:
+                shown = progress
+                yield _frame(json.dumps(progress), event="progress")
+                sent_at = time.monotonic()
+            elif batch:
+                sent_at = time.monotonic()
+            left = sent_at + KEEPALIVE_SECONDS - time.monotonic()
+            if left <= 0 or not await watch.wait(left):
+                yield b": still here\n\n"
+                sent_at = time.monotonic()
+
+
+def _read(sessions: sessionmaker[Session], job_id: UUID, after: int) -> list[EventRead]:
+    with transaction(sessions) as session:
+        return [EventRead.model_validate(row) for row in events.page(session, job_id, after, _BATCH).rows]
+
+
+def _frame(data: str, *, event: str, number: int | None = None) -> bytes:
+    """One message; JSON has no line breaks, so that `data` is one line."""
+    named = f"id: {number}\n" if number is not None else ""
+    return f"{named}event: {event}\ndata: {data}\n\n".encode()
