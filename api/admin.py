@@ -1,0 +1,105 @@
+"""API keys on the command line: `python -m api.admin create-key | list-keys | revoke-key`.
+
+Works on the database of `MASKTUNE_DATABASE_URL`; whoever can reach it may make keys.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from persistence import api_keys, tenants
+from persistence.database import make_engine, session_factory, transaction
+from persistence.errors import NotFound
+from persistence.settings import get_settings
+from persistence.tables import ApiKey, Tenant
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    chosen = _parser().parse_args(arguments)
+    engine = make_engine(get_settings().database_url.get_secret_value())
+    try:
+        with transaction(session_factory(engine)) as session:
+            answer = _COMMANDS[chosen.command](session, chosen)
+    except NotFound as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    finally:
+        engine.dispose()
+    # Only now, after the commit: a secret that was printed must work.
+    sys.stdout.write(json.dumps(answer) + "\n" if chosen.json else _plain(answer))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m api.admin", description="Manage API keys.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("create-key", help="make a key; its secret is shown this one time")
+    create.add_argument("--tenant", required=True, type=_name, help="whose things the key may see; made if new")
+    create.add_argument("--name", required=True, type=_name, help="what the key is for")
+    listing = commands.add_parser("list-keys", help="show all keys, without their secrets")
+    listing.add_argument("--tenant", type=_name, help="only this tenant's")
+    revoke = commands.add_parser("revoke-key", help="refuse a key from now on")
+    revoke.add_argument("id", type=UUID, help="the key's id")
+    for command in (create, listing, revoke):
+        command.add_argument("--json", action="store_true", help="print one line of JSON")
+    return parser
+
+
+def _name(text: str) -> str:
+    if not 1 <= len(text) <= 100 or not text.isprintable():
+        raise argparse.ArgumentTypeError("use 1 to 100 printable characters")
+    return text
+
+
+def _create(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
+    tenant = tenants.get_or_create(session, chosen.tenant)
+    key, secret = api_keys.create(session, tenant.id, chosen.name)
+    return {**_shown(key, tenant.name), "key": secret}
+
+
+def _list(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
+    keys = api_keys.list_keys(session)
+    shown = [_shown(key, _tenant_name(session, key)) for key in keys]
+    return {"data": [key for key in shown if chosen.tenant in (None, key["tenant"])]}
+
+
+def _revoke(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
+    key = api_keys.revoke(session, chosen.id)
+    return _shown(key, _tenant_name(session, key))
+
+
+_COMMANDS = {"create-key": _create, "list-keys": _list, "revoke-key": _revoke}
+
+
+def _tenant_name(session: Session, key: ApiKey) -> str:
+    return session.get_one(Tenant, key.tenant_id).name
+
+
+def _shown(key: ApiKey, tenant: str) -> dict[str, Any]:
+    moments = {"created_at": key.created_at, "last_used_at": key.last_used_at, "revoked_at": key.revoked_at}
+    return {
+        "id": str(key.id),
+        "tenant": tenant,
+        "name": key.name,
+        "prefix": key.prefix,
+        **{name: moment and moment.isoformat() for name, moment in moments.items()},
+    }
+
+
+def _plain(answer: dict[str, Any]) -> str:
+    """A key a block, a field a line."""
+    keys = answer.get("data", [answer])
+    blocks = ["".join(f"{name:<13}{value}\n" for name, value in key.items() if value is not None) for key in keys]
+    return "\n".join(blocks)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

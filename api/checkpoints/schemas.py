@@ -1,0 +1,76 @@
+"""What a checkpoint looks like."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from api.ids import EXAMPLE_ID
+from api.pages import PageQuery
+from api.text import Name
+from masktune_core.config import ModelConfig
+
+Status = Literal["validating", "ready", "invalid"]
+
+
+class CheckpointCreate(BaseModel):
+    """Make a checkpoint from an upload."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"name": "ERM baseline", "upload_id": EXAMPLE_ID, "architecture": "resnet50", "num_classes": 2}
+            ]
+        },
+    )
+
+    name: Name = Field(description="For people.", examples=["ERM baseline"])
+    upload_id: UUID = Field(
+        description="The uploaded weights: safetensors, or a PyTorch state dict (read with weights_only).",
+        examples=[EXAMPLE_ID],
+    )
+    architecture: str = Field(
+        max_length=100, description="The network they are for; see the configuration's model.", examples=["resnet50"]
+    )
+    num_classes: int = Field(ge=2, le=100_000, description="Outputs of the last layer.", examples=[2])
+
+    @field_validator("architecture")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            return ModelConfig(architecture=value).architecture
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+class CheckpointRead(BaseModel):
+    """Weights: first checked against their architecture (`validating`), then `ready` or `invalid`."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID = Field(description="Id.", examples=[EXAMPLE_ID])
+    name: str = Field(description="For people.", examples=["ERM baseline"])
+    status: Status = Field(description="Where the check stands.", examples=["ready"])
+    architecture: str = Field(description="The network.", examples=["resnet50"])
+    num_classes: int = Field(description="Outputs of the last layer.", examples=[2])
+    source_filename: str = Field(description="Name of the upload.", examples=["erm.pt"])
+    source_sha256: str = Field(description="SHA-256 of the upload.", examples=["9f86d081884c7d65…"])
+    content_sha256: str | None = Field(description="SHA-256 of the safetensors form.", examples=["3a6eb079…"])
+    content_size: int | None = Field(description="Bytes of the safetensors form.", examples=[94_371_840])
+    report: dict[str, Any] | None = Field(
+        description="Keys that do not match the architecture.",
+        examples=[{"missing": ["fc.weight"], "unexpected": ["head.weight"], "misshapen": []}],
+    )
+    error: dict[str, Any] | None = Field(description="Why it is invalid.", examples=[None])
+    created_at: datetime = Field(description="When it was asked for.", examples=["2026-01-31T12:00:00Z"])
+    finished_at: datetime | None = Field(description="When the check ended.", examples=["2026-01-31T12:00:04Z"])
+
+
+class CheckpointQuery(PageQuery):
+    """Query of the list of checkpoints."""
+
+    status: Status | None = Field(default=None, description="Only those with this status.", examples=["ready"])

@@ -1,0 +1,136 @@
+"""Data sets over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.auth import Caller
+from api.datasets.schemas import DatasetCreate, DatasetQuery, DatasetRead, ImageQuery, ImageRead
+from api.etags import is_unchanged, not_modified, quoted
+from api.ids import DatasetId, ImageIndex
+from api.pages import PageOf, page_of
+from api.problems import responses
+from api.readiness import archive_of, require_dataset
+from api.rendering.pictures import media_type_of
+from api.services import services_of
+from api.transactions import Transaction, dispatch_after_commit
+from persistence import datasets, uploads
+from persistence.tables import Dataset, DatasetImage
+
+router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
+
+IMMUTABLE = "private, max-age=31536000, immutable"
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Make a data set",
+    responses={
+        202: {"headers": {"Location": {"description": "The data set.", "schema": {"type": "string"}}}},
+        **responses("malformed_json", "upload_not_found", "content_too_large", "unsupported_media_type"),
+    },
+)
+def create_dataset(session: Transaction, caller: Caller, body: DatasetCreate, response: Response) -> DatasetRead:
+    """Have an uploaded archive checked and normalised.
+
+    The answer comes at once, with status `validating`; ask again until it is `ready` or `invalid`. An invalid data set
+    names every problem that was found.
+    """
+    upload = uploads.get(session, caller.tenant_id, body.upload_id)
+    dataset = datasets.create(session, caller.tenant_id, body.name, upload)
+    dispatch_after_commit(session, "dataset", dataset.id)
+    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    return DatasetRead.model_validate(dataset)
+
+
+@router.get("", summary="List data sets", responses=responses())
+def list_datasets(session: Transaction, caller: Caller, query: Annotated[DatasetQuery, Query()]) -> PageOf[DatasetRead]:
+    """Data sets, newest first."""
+    page = datasets.list_page(session, caller.tenant_id, status=query.status, after=query.after_id, limit=query.limit)
+    return page_of(page, DatasetRead.model_validate)
+
+
+@router.get("/{dataset_id}", summary="Get a data set", responses=responses("dataset_not_found"))
+def get_dataset(session: Transaction, caller: Caller, dataset_id: DatasetId) -> DatasetRead:
+    """One data set, with counts and problems."""
+    return DatasetRead.model_validate(datasets.get(session, caller.tenant_id, dataset_id))
+
+
+@router.delete(
+    "/{dataset_id}",
+    status_code=204,
+    summary="Delete a data set",
+    responses=responses("dataset_not_found", "dataset_in_use"),
+)
+def delete_dataset(session: Transaction, caller: Caller, dataset_id: DatasetId) -> None:
+    """Delete a data set and its images. Refused while jobs refer to it."""
+    datasets.delete(session, caller.tenant_id, dataset_id)
+
+
+@router.get(
+    "/{dataset_id}/images",
+    summary="List a data set's images",
+    responses=responses("dataset_not_found", "dataset_not_ready", "dataset_invalid"),
+)
+def list_dataset_images(
+    session: Transaction, caller: Caller, dataset_id: DatasetId, query: Annotated[ImageQuery, Query()]
+) -> PageOf[ImageRead]:
+    """Images in order, with label and attributes; of one split or one label if asked."""
+    dataset = require_dataset(datasets.get(session, caller.tenant_id, dataset_id))
+    page = datasets.images_page(
+        session, dataset.id, split=query.split, label=query.label, after=query.after_index, limit=query.limit
+    )
+    return page_of(page, lambda image: _image_read(dataset, image))
+
+
+@router.get(
+    "/{dataset_id}/images/{image_index}",
+    summary="Get an image of a data set",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The image as it is stored.",
+            "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        304: {"description": "The client has it already (`If-None-Match`)."},
+        **responses("dataset_not_found", "image_not_found", "dataset_not_ready", "dataset_invalid", "object_missing"),
+    },
+)
+def get_dataset_image(
+    request: Request, session: Transaction, caller: Caller, dataset_id: DatasetId, image_index: ImageIndex
+) -> Response:
+    """The stored bytes of one image. They never change, so caches may keep them."""
+    dataset = require_dataset(datasets.get(session, caller.tenant_id, dataset_id))
+    image = datasets.get_image(session, dataset.id, image_index)
+    archive = archive_of(dataset)
+    etag = quoted(f"{archive[:32]}-{image.index}")
+    headers = {"Cache-Control": IMMUTABLE}
+    if is_unchanged(request.headers.get("if-none-match"), etag):
+        return not_modified(etag, headers)
+    data = services_of(request).store.read_range(archive, image.offset, image.length)
+    return Response(data, media_type=media_type_of(data), headers={"ETag": etag, **headers})
+
+
+def _image_read(dataset: Dataset, image: DatasetImage) -> ImageRead:
+    return ImageRead(
+        index=image.index,
+        name=image.name,
+        split=image.split,
+        label=image.label,
+        class_name=dataset.classes[image.label],
+        attributes={
+            attribute["name"]: None if value is None else attribute["values"][value]
+            for attribute, value in zip(dataset.attributes, image.attributes, strict=True)
+        },
+        width=image.width,
+        height=image.height,
+        url=_image_url(dataset.id, image.index),
+    )
+
+
+def _image_url(dataset_id: UUID, index: int) -> str:
+    return f"/v1/datasets/{dataset_id}/images/{index}"

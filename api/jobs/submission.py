@@ -1,0 +1,112 @@
+"""From a submitted body to a job that can run, or to the reason why it cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from api.errors import ApiError, field_problems, invalid
+from api.jobs.schemas import JobCreate
+from masktune_core.config import PRESETS, JobConfig, resolve_config
+from persistence import checkpoints, datasets, jobs
+from persistence.tables import Checkpoint, Dataset, Job
+
+_UNNAMED = "MaskTune job"
+
+
+def submit(session: Session, tenant_id: UUID, body: JobCreate, idempotency_key: str | None) -> tuple[Job, bool]:
+    """The job for this body, and whether it is new: with a key that came before, it is the earlier one.
+
+    Raises `ApiError` or `Conflict` for what is wrong with the request, `NotFound` for an id that is not the tenant's,
+    and `IdempotencyMismatch` for a key that came with another body.
+    """
+    config = checked_config(body.preset, body.config)
+    job, created = jobs.create(
+        session,
+        tenant_id=tenant_id,
+        dataset_id=body.dataset_id,
+        checkpoint_id=body.checkpoint_id,
+        name=body.name or _UNNAMED,
+        config=config,
+        idempotency_key=idempotency_key,
+        request_hash=request_hash(body),
+    )
+    if created:
+        # Checked afterwards, and rolled back if need be: a replay answers even when the data set is gone by now.
+        dataset = datasets.get(session, tenant_id, body.dataset_id)
+        check_dataset(config, dataset)
+        if body.checkpoint_id is not None:
+            check_checkpoint(config, dataset, checkpoints.get(session, tenant_id, body.checkpoint_id))
+        if body.name is None:
+            job.name = dataset.name
+            session.flush()
+    return job, created
+
+
+def checked_config(preset: str | None, changes: dict[str, Any]) -> JobConfig:
+    """The resolved configuration. Raises `ApiError` (422): unknown_preset, or invalid_config with each place."""
+    if preset is not None and preset not in PRESETS:
+        detail = f"unknown preset {preset!r}: use one of {', '.join(PRESETS)}"
+        raise ApiError(
+            "unknown_preset", detail, presets=list(PRESETS), errors=[_at("preset", "unknown_preset", detail)]
+        )
+    if "preset" in changes:
+        detail = "name the preset beside 'config', not in it"
+        raise invalid("invalid_config", [_at("config/preset", "extra_forbidden", detail)])
+    try:
+        return resolve_config(preset, changes)
+    except ValidationError as error:
+        raise invalid("invalid_config", field_problems(error.errors(), prefix=("body", "config"))) from None
+    except RecursionError:
+        raise invalid("invalid_config", [_at("config", "too_deep", "nested too deeply")]) from None
+
+
+def check_dataset(config: JobConfig, dataset: Dataset) -> None:
+    """Raises `ApiError` (422) when the configuration names something that the data set does not have."""
+    attributes = [attribute["name"] for attribute in dataset.attributes]
+    group_by = config.data.group_by
+    if group_by is not None and group_by not in attributes:
+        known = f"use one of {', '.join(attributes)}" if attributes else "it has no attribute columns"
+        detail = f"data set {dataset.id} has no attribute {group_by!r}: {known}"
+        problem = _at("config/data/group_by", "unknown_attribute", detail)
+        raise ApiError("unknown_attribute", detail, attributes=attributes, errors=[problem])
+    if config.erm.select == "best_worst_group" and not attributes:
+        detail = "best_worst_group needs groups, and the data set has no attribute columns; use best_worst_class"
+        raise invalid("invalid_config", [_at("config/erm/select", "no_groups", detail)])
+
+
+def check_checkpoint(config: JobConfig, dataset: Dataset, checkpoint: Checkpoint) -> None:
+    """Raises `ApiError` (422) when the checkpoint is for another network or another number of classes."""
+    wanted = config.model.architecture
+    if checkpoint.architecture != wanted:
+        raise ApiError(
+            "checkpoint_architecture_mismatch",
+            f"checkpoint {checkpoint.id} is a {checkpoint.architecture}, the configuration asks for {wanted}: "
+            f"set config.model.architecture to {checkpoint.architecture}, or take another checkpoint",
+            checkpoint=checkpoint.architecture,
+            config=wanted,
+        )
+    classes = len(dataset.classes)
+    if checkpoint.num_classes != classes:
+        raise ApiError(
+            "checkpoint_classes_mismatch",
+            f"checkpoint {checkpoint.id} tells {checkpoint.num_classes} classes apart, data set {dataset.id} has "
+            f"{classes}: take a checkpoint that was trained on these classes",
+            checkpoint=checkpoint.num_classes,
+            dataset=classes,
+        )
+
+
+def request_hash(body: JobCreate) -> str:
+    """What makes two bodies the same: their fields, whatever the order, spacing and defaults left out."""
+    canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _at(pointer: str, code: str, detail: str) -> dict[str, str]:
+    return {"location": "body", "pointer": f"/{pointer}", "code": code, "detail": detail}

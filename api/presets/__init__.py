@@ -1,0 +1,1 @@
+"""Presets and the configuration's schema."""

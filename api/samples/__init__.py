@@ -1,0 +1,1 @@
+"""What a job found, image by image."""

@@ -1,0 +1,75 @@
+"""Draws one picture of a sample from what the job stored."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import structlog
+
+from api.rendering.heatmap import Box, heatmap
+from api.rendering.masks import Fill, mask_picture, masked, unpack_mask
+from api.rendering.pictures import decode, encode
+from api.samples.schemas import PictureQuery
+from persistence.errors import ObjectCorrupt
+from persistence.store import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+# Part of every entity tag: raise it when pictures come to look different.
+_RENDERING: Final = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBytes:
+    """Where an image's bytes lie: a range of a stored archive."""
+
+    archive_sha256: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything that a picture depends on, read within the transaction; drawn after it."""
+
+    query: PictureQuery
+    source: ImageBytes | None
+    height: int
+    width: int
+    cam: bytes
+    cam_shape: tuple[int, int]
+    box: Box
+    mask: bytes
+    fill: Fill
+
+    @property
+    def etag(self) -> str:
+        """Changes with anything that the picture depends on."""
+        digest = hashlib.sha256(repr((_RENDERING, self.query, self.source, self.box, self.fill)).encode())
+        for part in (self.cam if self.query.view == "heatmap" else b"", self.mask):
+            digest.update(len(part).to_bytes(8, "little") + part)
+        return digest.hexdigest()[:40]
+
+    def draw(self, store: ObjectStore) -> bytes:
+        """The encoded picture. Raises `ObjectMissing`, `ObjectCorrupt`."""
+        query = self.query
+        if query.view == "mask":
+            return encode(mask_picture(unpack_mask(self.mask, self.height, self.width)), query.format, query.max_side)
+        if self.source is None:
+            raise LookupError("only a mask can be drawn without the image")
+        source = self.source
+        try:
+            pixels = decode(
+                store.read_range(source.archive_sha256, source.offset, source.length), self.height, self.width
+            )
+        except ValueError as error:
+            raise ObjectCorrupt(source.archive_sha256, str(error)) from None
+        if query.view == "masked":
+            pixels = masked(pixels, unpack_mask(self.mask, self.height, self.width), self.fill)
+        elif query.view == "heatmap":
+            cam = np.frombuffer(self.cam, dtype="<f2").reshape(self.cam_shape).astype(np.float32)
+            pixels = heatmap(pixels, cam, self.box)
+        return encode(pixels, query.format, query.max_side)

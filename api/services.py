@@ -1,0 +1,80 @@
+"""What one API process holds: database, object store, broker and the event hub."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, Self
+from uuid import UUID
+
+import structlog
+from anyio import CapacityLimiter
+from fastapi import Request
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from api.events.hub import EventHub
+from persistence import checkpoints, datasets, jobs
+from persistence.database import make_engine, session_factory, transaction
+from persistence.dispatch import Dispatcher
+from persistence.settings import Settings
+from persistence.store import ObjectStore, store_of
+
+log = structlog.get_logger(__name__)
+
+TaskKind = Literal["job", "dataset", "checkpoint"]
+_MARK = {"job": jobs.mark_dispatched, "dataset": datasets.mark_dispatched, "checkpoint": checkpoints.mark_dispatched}
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Made once per process; everything in it is safe to use from several threads."""
+
+    settings: Settings
+    engine: Engine
+    sessions: sessionmaker[Session]
+    store: ObjectStore
+    dispatcher: Dispatcher
+    hub: EventHub
+    drawing: CapacityLimiter
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Connects lazily: a database or broker that is away shows when a request needs it."""
+        engine = make_engine(settings.database_url.get_secret_value())
+        sessions = session_factory(engine)
+        return cls(
+            settings=settings,
+            engine=engine,
+            sessions=sessions,
+            store=store_of(settings),
+            dispatcher=Dispatcher(settings),
+            hub=EventHub(settings.database_url.get_secret_value(), sessions),
+            drawing=CapacityLimiter(os.cpu_count() or 1),
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    def dispatch(self, kind: TaskKind, row_id: UUID) -> None:
+        """Send the task of a committed row. While the broker is away the row stays undispatched, for the sweeper.
+
+        The row is already committed, so nothing here may fail the request.
+        """
+        if not self.dispatcher.send(kind, row_id):
+            log.warning("dispatch_postponed", kind=kind, row=str(row_id))
+            return
+        try:
+            with transaction(self.sessions) as session:
+                _MARK[kind](session, row_id)
+        except SQLAlchemyError as error:
+            # Then the sweeper sends it once more, and the claim makes the second delivery a no-op.
+            log.warning("dispatch_not_recorded", kind=kind, row=str(row_id), error=type(error).__name__)
+
+
+def services_of(request: Request) -> Services:
+    """The process's services."""
+    services: Services = request.app.state.services
+    return services

@@ -1,0 +1,17 @@
+"""Text fields as Postgres can keep them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+
+def _printable(value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+Printable = Annotated[str, AfterValidator(_printable)]
+Name = Annotated[Printable, Field(min_length=1, max_length=200)]

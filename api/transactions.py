@@ -1,0 +1,35 @@
+"""One request = one transaction, committed before the response is sent; tasks leave only after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from api.services import TaskKind, services_of
+from persistence.database import transaction
+
+_OUTBOX = "masktune.outbox"
+
+
+def open_transaction(request: Request) -> Iterator[Session]:
+    """Commits when the endpoint returned, rolls back when it raised."""
+    services = services_of(request)
+    with transaction(services.sessions) as session:
+        outbox: list[tuple[TaskKind, UUID]] = []
+        session.info[_OUTBOX] = outbox
+        yield session
+    for kind, row_id in outbox:
+        services.dispatch(kind, row_id)
+
+
+# With the default scope the commit would come after the response, and a failing one would still answer 200.
+Transaction = Annotated[Session, Depends(open_transaction, scope="function")]
+
+
+def dispatch_after_commit(session: Session, kind: TaskKind, row_id: UUID) -> None:
+    """Have the task of this row sent once the request's transaction is committed; never when it rolls back."""
+    session.info[_OUTBOX].append((kind, row_id))

@@ -1,0 +1,1 @@
+"""Uploads: bytes that came in."""

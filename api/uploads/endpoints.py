@@ -1,0 +1,113 @@
+"""Uploads over HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+from uuid import UUID
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from api.auth import Caller, CallerApart
+from api.errors import ApiError
+from api.ids import EXAMPLE_ID
+from api.pages import PageOf, PageQuery, page_of
+from api.problems import responses
+from api.services import Services, services_of
+from api.text import Printable
+from api.transactions import Transaction
+from api.uploads.receive import receive_object, too_large
+from api.uploads.schemas import UploadRead
+from persistence import objects, uploads
+from persistence.database import transaction
+from persistence.store import Stored
+
+router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
+
+Sha256 = Annotated[
+    str | None,
+    Header(
+        alias="X-Content-SHA256",
+        pattern="^[0-9a-fA-F]{64}$",
+        description="SHA-256 of the body, hexadecimal; a body with another hash is refused and not kept.",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ),
+]
+Filename = Annotated[
+    Printable, Path(min_length=1, max_length=255, description="The file's name.", examples=["biased-mnist.zip"])
+]
+UploadId = Annotated[str, Path(description="Id of an upload.", examples=[EXAMPLE_ID])]
+
+# PUT takes a name where GET and DELETE take an id; OpenAPI wants one name for the place in the path.
+_ONE = "/{upload}"
+
+
+@router.put(
+    _ONE,
+    status_code=201,
+    summary="Upload a file",
+    responses={
+        201: {"headers": {"Location": {"description": "The upload.", "schema": {"type": "string"}}}},
+        **responses("content_too_large", "request_timeout", "checksum_mismatch", "out_of_disk"),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The bytes of the file, streamed.",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def create_upload(
+    request: Request, response: Response, caller: CallerApart, upload: Filename, x_content_sha256: Sha256 = None
+) -> UploadRead:
+    """Send an archive or a checkpoint as the raw body of one streamed request, as `curl -T file URL/` does.
+
+    The body is hashed while it is written and never held in memory. When the request fails, for whatever reason,
+    nothing of it is kept. The upload can then become a data set or a checkpoint, until it expires.
+    """
+    services = services_of(request)
+    limit = services.settings.upload_max_bytes
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large(limit)
+    expected = x_content_sha256.lower() if x_content_sha256 else None
+    stored = await receive_object(request.receive, services.store, limit=limit, expected_sha256=expected)
+    created = await to_thread.run_sync(_record, services, caller.tenant_id, upload, stored)
+    response.headers["Location"] = f"/v1/uploads/{created.id}"
+    return created
+
+
+def _record(services: Services, tenant_id: UUID, filename: str, stored: Stored) -> UploadRead:
+    ttl = timedelta(hours=services.settings.upload_ttl_hours)
+    with transaction(services.sessions) as session:
+        objects.register(session, stored.sha256, stored.size)
+        return UploadRead.model_validate(uploads.create(session, tenant_id, filename, stored.sha256, stored.size, ttl))
+
+
+@router.get("", summary="List uploads", responses=responses())
+def list_uploads(session: Transaction, caller: Caller, query: Annotated[PageQuery, Query()]) -> PageOf[UploadRead]:
+    """Uploads that have not expired, newest first."""
+    page = uploads.list_page(session, caller.tenant_id, after=query.after_id, limit=query.limit)
+    return page_of(page, UploadRead.model_validate)
+
+
+@router.get(_ONE, summary="Get an upload", responses=responses("upload_not_found"))
+def get_upload(session: Transaction, caller: Caller, upload: UploadId) -> UploadRead:
+    """One upload."""
+    return UploadRead.model_validate(uploads.get(session, caller.tenant_id, upload_id_of(upload)))
+
+
+@router.delete(_ONE, status_code=204, summary="Delete an upload", responses=responses("upload_not_found"))
+def delete_upload(session: Transaction, caller: Caller, upload: UploadId) -> None:
+    """Forget an upload. Data sets and checkpoints made from it stay."""
+    uploads.delete(session, caller.tenant_id, upload_id_of(upload))
+
+
+def upload_id_of(text: str) -> UUID:
+    """The id in a path; a malformed one names nothing: 404."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ApiError("upload_not_found", f"There is no upload {text[:100]!r}.") from None
