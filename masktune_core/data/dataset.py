@@ -33,7 +33,7 @@ class Dataset:
         self.index = index
         self.classes = index.classes
         self.labels: NDArray[np.int64] = index.label.astype(np.int64)
-        self.groups, self.group_names = _group(index, group_by)
+        self.groups, self.group_names = assign_groups(index, group_by)
         self.splits: dict[str, NDArray[np.int64]] = {
             name: np.flatnonzero(index.split == code).astype(np.int64) for code, name in enumerate(index.split_names)
         }
@@ -99,7 +99,11 @@ class Dataset:
         self.close()
 
 
-def _group(index: ArchiveIndex, group_by: str | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def assign_groups(index: ArchiveIndex, group_by: str | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Group of every image, int64 (N,), and the groups' names: label × attribute `group_by`, or the first attribute.
+
+    -1 where the attribute is unknown, or everywhere without attributes. Raises `ConfigError` for an unknown attribute.
+    """
     names = [attribute.name for attribute in index.attributes]
     if group_by is not None and group_by not in names:
         known = ", ".join(names) or "none"

@@ -1,0 +1,29 @@
+"""How much an upload may make us do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# Below this an archive may expand as much as it likes: a few black bitmaps are no bomb.
+RATIO_FREE_BYTES: Final = 64 * 2**20
+# Files beside the images: tables, read-mes, licences.
+OTHER_FILES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeLimits:
+    """Bounds on an uploaded archive; crossing one is an `ArchiveError` that names it.
+
+    - `max_images`: files in the archive.
+    - `max_pixels`: width × height of one image; Pillow itself refuses more than 178,956,970.
+    - `max_total_bytes`: all files together, unpacked.
+    - `max_entry_bytes`: one file, unpacked.
+    - `max_ratio`: unpacked over packed bytes of the whole archive, once it unpacks to more than 64 MiB.
+    """
+
+    max_images: int = 2_000_000
+    max_pixels: int = 50_000_000
+    max_total_bytes: int = 200 * 2**30
+    max_entry_bytes: int = 256 * 2**20
+    max_ratio: float = 200.0

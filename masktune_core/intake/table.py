@@ -1,0 +1,71 @@
+"""CSV tables inside an archive."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from masktune_core.intake.findings import Findings
+from masktune_core.intake.members import MemberError
+from masktune_core.intake.tree import Tree
+
+
+class Row(NamedTuple):
+    """One line: its number in the file (the header is 1) and its cells, stripped, one per column."""
+
+    line: int
+    cells: list[str]
+
+
+class Table:
+    """A UTF-8, comma-separated file with a header. Broken lines are noted, and the rest is used."""
+
+    def __init__(self, tree: Tree, name: str, findings: Findings) -> None:
+        self.name = name
+        self._findings = findings
+        self._text = _text(tree, name, findings)
+        header = self._lines()
+        first = next(header, None)
+        self.columns: list[str] = [cell.strip() for cell in first.cells] if first else []
+
+    def lacks(self, *columns: str) -> list[str]:
+        """Which of `columns` the header does not have."""
+        return [column for column in columns if column not in self.columns]
+
+    def rows(self) -> Iterator[Row]:
+        """The lines after the header; empty ones are skipped."""
+        lines = self._lines()
+        next(lines, None)
+        for row in lines:
+            if not row.cells:
+                continue
+            if len(row.cells) != len(self.columns):
+                message = f"has {len(row.cells)} cells, the header has {len(self.columns)}"
+                self._findings.error("metadata_invalid", f"{self.name}:{row.line}", message)
+                continue
+            yield Row(row.line, [cell.strip() for cell in row.cells])
+
+    def _lines(self) -> Iterator[Row]:
+        reader = csv.reader(io.StringIO(self._text, newline=""), strict=True)
+        try:
+            for cells in reader:
+                yield Row(reader.line_num, cells)
+        except csv.Error as error:
+            self._findings.error("metadata_invalid", f"{self.name}:{reader.line_num}", f"is no valid CSV: {error}")
+
+
+def header_of(tree: Tree, name: str) -> list[str]:
+    """The column names of a table, or nothing if there is no such table to be read."""
+    return Table(tree, name, Findings()).columns if name in tree.files else []
+
+
+def _text(tree: Tree, name: str, findings: Findings) -> str:
+    try:
+        return tree.read(name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        findings.error("metadata_invalid", name, f"is not UTF-8 at byte {error.start}: save it as UTF-8")
+    except MemberError as error:
+        findings.error("archive_damaged", name, str(error))
+    return ""
