@@ -59,7 +59,9 @@ def main() -> int:
 def _validate(specification: dict[str, Any], work_dir: Path, settings: Settings) -> None:
     sessions = session_factory(make_engine(settings.database_url.get_secret_value()))
     store = store_of(settings)
-    source = work_dir / "source"
+    # Under its own name, which is what messages about it say.
+    source = work_dir / "source" / (Path(specification["filename"]).name or "upload")
+    source.parent.mkdir()
     bring(store, specification["source_sha256"], source)
     conclude = _examiner(specification["kind"])(specification, source, work_dir, store, settings)
     persist(sessions, conclude, give_up=threading.Event())

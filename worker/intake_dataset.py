@@ -45,7 +45,7 @@ def examine_dataset(
             images=image_rows(report.index),
             layout=report.index.layout,
             classes=report.index.classes,
-            attributes=[asdict(attribute) for attribute in report.index.attributes],
+            attributes=[{"name": name, "values": list(values)} for name, values in report.index.attributes],
             summary=report.summary,
             problems=[asdict(problem) for problem in report.problems],
             total=report.total,

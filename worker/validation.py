@@ -63,6 +63,7 @@ def _claim_checkpoint(context: Context, session: Session, checkpoint_id: uuid.UU
     checkpoint = session.get_one(Checkpoint, checkpoint_id)
     source = {
         "source_sha256": checkpoint.source_sha256,
+        "filename": checkpoint.source_filename,
         "architecture": checkpoint.architecture,
         "num_classes": checkpoint.num_classes,
     }
