@@ -31,9 +31,8 @@ LastEventId = Annotated[
     ),
 ]
 _STREAM_EXAMPLE = (
-    'retry: 2000\n\nid: 3\nevent: job.stage\ndata: {"seq":3,"type":"job.stage","attempt":1,"data":{"stage":'
-    '"training_erm","iteration":0},"created_at":"2026-01-31T12:00:00Z"}\n\n'
-    'event: progress\ndata: {"stage":"training_erm","epoch":1,"epochs":5,"step":40,"steps":235,"loss":0.31}\n\n'
+    'retry: 2000\n\nid: 3\nevent: job.stage\ndata: {"stage": "training_erm", "iteration": 0}\n\n'
+    'event: progress\ndata: {"stage": "training_erm", "epoch": 1, "epochs": 5, "step": 40, "steps": 235}\n\n'
 )
 
 
@@ -78,8 +77,8 @@ def list_job_events(
     """The job's numbered log.
 
     As JSON: a page of the events with a number above `after`. With `Accept: text/event-stream`: server-sent events,
-    first those after `Last-Event-ID` (or `after`), then each as it happens, each with its number as `id`; between them
-    `progress` events without one, the latest snapshot only. The stream ends after the job's last event.
+    first those after `Last-Event-ID` (or `after`), then each as it happens: number as `id`, type as `event`, particulars
+    as `data`; between them `progress` events without an id, the latest snapshot only. The stream ends after the job's last event.
     """
     job = jobs.get(session, caller.tenant_id, job_id)
     if not wants_stream(request.headers.get("accept", "")):

@@ -44,7 +44,7 @@ async def stream(sessions: sessionmaker[Session], hub: EventHub, job_id: UUID, a
                 log.warning("event_stream_broken", job=str(job_id), error=type(error).__name__)
                 return
             for event in batch:
-                yield _frame(event.model_dump_json(), event=event.type, number=event.seq)
+                yield _frame(json.dumps(event.data), event=event.type, number=event.seq)
                 after = event.seq
                 if event.type in LAST_TYPES:
                     return
