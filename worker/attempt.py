@@ -48,20 +48,20 @@ def watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: thr
     shuts down. Whatever happens, the child is gone when this returns or raises.
     """
     try:
-        return _watch(child, renew, limits, stopping)
+        reason = _watch(child, renew, limits, stopping)
     finally:
-        child.close()
+        returncode = child.close()
+    return Ending(reason, returncode, child.log)
 
 
-def _watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: threading.Event) -> Ending:
+def _watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: threading.Event) -> Reason:
     started = time.monotonic()
     next_beat = started + limits.heartbeat
     reason: Reason = "exited"
     kill_at = float("inf")
     while True:
-        returncode = child.wait(min(_LOOK_SECONDS, next_beat - time.monotonic()))
-        if returncode is not None:
-            return Ending(reason, returncode, child.log)
+        if child.wait(min(_LOOK_SECONDS, next_beat - time.monotonic())) is not None:
+            return reason
         now = time.monotonic()
         if now >= kill_at:
             child.kill()

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
+from sqlalchemy import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
+from cli.embedded import EmbeddedPostgres
 from masktune_core.config import JobConfig, resolve_config
 from masktune_core.intake import IntakeReport, normalise
 from masktune_core.makers.biased_mnist import make_biased_mnist
@@ -143,6 +148,32 @@ def make_job(sessions: sessionmaker[Session], tenant: uuid.UUID, dataset_id: uui
             return job.id
 
     return make
+
+
+@pytest.fixture
+def break_database(database_url: str, postgres: EmbeddedPostgres) -> Iterator[Callable[[float], None]]:
+    """Have the test's database refuse and drop every connection, and come back after so many seconds."""
+    url = make_url(database_url)
+    timers: list[threading.Timer] = []
+
+    def allow(allowed: bool) -> None:
+        with psycopg.connect(
+            host=str(url.query["host"]), user=url.username, dbname="postgres", autocommit=True
+        ) as connection:
+            name = sql.Identifier(url.database or "")
+            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(name, sql.Literal(allowed)))
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [url.database]
+            )
+
+    def outage(seconds: float) -> None:
+        allow(False)
+        timers.append(threading.Timer(seconds, allow, [True]))
+        timers[-1].start()
+
+    yield outage
+    for timer in timers:
+        timer.join()
 
 
 @pytest.fixture
