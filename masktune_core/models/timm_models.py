@@ -1,12 +1,12 @@
-"""Networks from timm, and where each is explained."""
+"""Networks from timm, and where each is explained.
+
+timm is imported where it is used: it takes as long to load as torch, and the small networks do without.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import timm
-from timm.models.hrnet import HighResolutionNet
-from timm.models.twins import Twins
 from torch import nn
 
 from masktune_core.errors import ArchitectureError
@@ -17,6 +17,8 @@ def build_timm(name: str, num_classes: int, *, pretrained: bool) -> nn.Module:
 
     Raises `ArchitectureError` if the installed timm lacks the model, or if its weights cannot be fetched.
     """
+    import timm
+
     if not pretrained:
         try:
             model: nn.Module = timm.create_model(name, num_classes=num_classes)
@@ -42,6 +44,9 @@ def timm_cam_layer_name(model: nn.Module) -> str | None:
     stages = getattr(model, "feature_info", None)
     if not isinstance(stages, list) or not stages or "module" not in stages[-1]:
         return None
+    from timm.models.hrnet import HighResolutionNet
+    from timm.models.twins import Twins
+
     if isinstance(model, HighResolutionNet):
         return "final_layer"  # its stages hand on several resolutions at once
     blocks: Any = getattr(model, "blocks", None)
