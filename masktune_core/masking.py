@@ -28,7 +28,9 @@ def upsample_cams(cams: Tensor, size: int | tuple[int, int]) -> Tensor:
     Bilinear with half-pixel centres, then min-max per image. A constant or non-finite map becomes all zero.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    maps = F.interpolate(cams.float().unsqueeze(1), size=(height, width), mode="bilinear", align_corners=False)
+    cams = cams.float()
+    cams = cams - cams.amin(dim=(1, 2), keepdim=True)  # first, so that rounding cannot make a constant map vary
+    maps = F.interpolate(cams.unsqueeze(1), size=(height, width), mode="bilinear", align_corners=False)
     maps = maps.squeeze(1)
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     spread = high - low

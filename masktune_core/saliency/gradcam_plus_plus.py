@@ -16,4 +16,5 @@ def gradcam_plus_plus(activations: Tensor, gradients: Tensor) -> Tensor:
     squared = gradients.square()
     totals = activations.sum(dim=(2, 3), keepdim=True)
     alphas = squared / (2 * squared + squared * gradients * totals + EPSILON)  # 0 where the gradient is 0
-    return torch.einsum("bchw,bchw,bcxy->bxy", alphas, gradients.relu(), activations)
+    weights = (alphas * gradients.relu()).sum(dim=(2, 3))
+    return torch.einsum("bc,bchw->bhw", weights, activations)

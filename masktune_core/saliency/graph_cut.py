@@ -28,10 +28,11 @@ class CutForward:
 
         Raises `ArchitectureError` if the logits do not depend on the layer.
         """
-        scores = self.logits.gather(1, targets[:, None]).sum()  # images do not interact in evaluation mode
         gradient = None
-        if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores, self.activations, allow_unused=True)
+        if self.logits.requires_grad:
+            with torch.inference_mode(mode=False):  # the caller may be in it
+                seed = torch.zeros_like(self.logits).scatter_(1, targets[:, None], 1.0)  # images do not interact
+                (gradient,) = torch.autograd.grad(self.logits, self.activations, seed, allow_unused=True)
         if gradient is None:
             raise ArchitectureError(
                 "the logits do not depend on the CAM layer's output: name another in model.cam_layer"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -11,4 +10,4 @@ def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
 
     `activations`, `gradients`: (B, C, h, w) float32, the latter ∂logit/∂A. Not rectified yet.
     """
-    return torch.einsum("bchw,bchw->bhw", gradients.relu(), activations)
+    return (gradients.relu() * activations).sum(dim=1)

@@ -13,6 +13,5 @@ def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
 
     `activations`, `gradients`: (B, C, h, w) float32, the latter ∂logit/∂A. Not rectified yet.
     """
-    weights = torch.einsum("bchw,bchw->bc", gradients, activations)
-    weights = weights / (activations.sum(dim=(2, 3)) + EPSILON)
+    weights = (gradients * activations).sum(dim=(2, 3)) / (activations.sum(dim=(2, 3)) + EPSILON)
     return torch.einsum("bc,bchw->bhw", weights, activations)
