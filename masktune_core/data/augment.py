@@ -32,23 +32,24 @@ def training_views(
     """The random view of images `indices` (B,) of `sizes` (B, 2) in one epoch."""
     augment = config.augment
     views = evaluation_views(sizes, config)
-    boxes, flip, turn, shift = views.boxes, views.flip, views.turn, views.shift
+    regions, boxes, flip, turn, shift = views.regions, views.boxes, views.flip, views.turn, views.shift
     if augment.random_resized_crop is not None:
         region = center_boxes(sizes, config.center_crop)
         draws = uniform(indices, seed=seed, epoch=epoch, stream=Stream.CROP, draws=2 * _CROP_TRIES + 2)
-        boxes = _random_crops(region, augment.random_resized_crop, draws)
+        regions = _random_crops(region, augment.random_resized_crop, draws)
+        boxes = regions.astype(np.float64)
     if augment.horizontal_flip:
         flip = np.less(uniform(indices, seed=seed, epoch=epoch, stream=Stream.FLIP, draws=1)[:, 0], 0.5)
     if augment.rotation_degrees or augment.translate:
         draws = 2.0 * uniform(indices, seed=seed, epoch=epoch, stream=Stream.AFFINE, draws=3) - 1.0
         turn = np.deg2rad(augment.rotation_degrees) * draws[:, 0]
         shift = np.round(augment.translate * config.size * draws[:, 1:])
-    return Views(config.size, boxes, flip, turn, shift)
+    return Views(config.size, regions, boxes, flip, turn, shift)
 
 
 def _random_crops(
     region: NDArray[np.int64], area: tuple[float, float], draws: NDArray[np.float64]
-) -> NDArray[np.float64]:
+) -> NDArray[np.int64]:
     """Inception-style crops inside `region` (B, 4): the first of ten tries that fits, else the largest centred one.
 
     Szegedy et al. 2015, section 6, with the aspect ratio log-uniform in [3/4, 4/3] as in torchvision.
@@ -67,7 +68,7 @@ def _random_crops(
     chosen = np.where(fitted, chosen, fallback)
     room = extent - chosen
     start = np.where(fitted, np.floor(draws[:, 2 * _CROP_TRIES :] * (room + 1.0)), np.floor(room / 2.0))
-    return np.concatenate([region[:, :2] + start, chosen], axis=1)
+    return np.concatenate([region[:, :2] + start, chosen], axis=1).astype(np.int64)
 
 
 def recolor(

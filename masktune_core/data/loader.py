@@ -163,7 +163,7 @@ class Loader:
                 image = self._cache.read(index)
                 if masks is not None:
                     image = fill_masked(image, masks.get(index), fill)
-                target[position] = resample(image, views.boxes[position], views.size)
+                target[position] = resample(image, views.regions[position], views.boxes[position], views.size)
 
         step = _IMAGES_PER_TASK
         tasks = tuple(

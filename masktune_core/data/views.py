@@ -28,15 +28,18 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """How B images are seen. `boxes` are fractional: resize-then-crop rarely falls on whole pixels.
+    """How B images are seen.
 
-    - `boxes` float64 (B, 4): top, left, height, width in image pixels.
+    - `regions` int64 (B, 4): top, left, height, width in image pixels of what is cut out; resizing looks no further.
+    - `boxes` float64 (B, 4): the part of the region that is seen, in image pixels. Fractional, since the centre of a
+      resized image rarely begins at a whole pixel of the original.
     - `flip` bool (B,): mirrored left to right.
     - `turn` float64 (B,): rotation about the view's centre, radians, from the x axis towards the y axis.
     - `shift` float64 (B, 2): y and x shift after the rotation, in view pixels.
     """
 
     size: int
+    regions: NDArray[np.int64]
     boxes: NDArray[np.float64]
     flip: NDArray[np.bool_]
     turn: NDArray[np.float64]
@@ -84,13 +87,8 @@ def evaluation_views(sizes: NDArray[np.int32], config: InputConfig) -> Views:
         start = np.round((resized - config.size) / 2.0)
         scale = extent / resized
         boxes = np.concatenate([region[:, :2] + start * scale, config.size * scale], axis=1)
-    return plain_views(boxes, config.size)
-
-
-def plain_views(boxes: NDArray[np.float64], size: int) -> Views:
-    """Views that are neither mirrored nor turned nor shifted."""
     count = len(boxes)
-    return Views(size, boxes, np.zeros(count, dtype=np.bool_), np.zeros(count), np.zeros((count, 2)))
+    return Views(config.size, region, boxes, np.zeros(count, dtype=np.bool_), np.zeros(count), np.zeros((count, 2)))
 
 
 def whole_boxes(views: Views, sizes: NDArray[np.int32]) -> list[Box]:
@@ -108,14 +106,17 @@ def is_whole_image(views: Views, sizes: NDArray[np.int32]) -> bool:
     return bool((sizes == views.size).all() and (views.boxes == whole).all())
 
 
-def resample(image: NDArray[np.uint8], box: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """The `box` (top, left, height, width) of an image (H, W, 3), resized to (size, size, 3).
+def resample(
+    image: NDArray[np.uint8], region: NDArray[np.int64], box: NDArray[np.float64], size: int
+) -> NDArray[np.uint8]:
+    """The `box` of an image (H, W, 3), resized to (size, size, 3) as a part of its `region`.
 
-    Antialiased bilinear, as torchvision v2 resizes; a box that already has the size is cut out bit by bit.
+    Antialiased bilinear, as torchvision v2 resizes; a region that already has the size comes out bit by bit.
     """
-    top, left, height, width = (float(edge) for edge in box)
-    if height == width == size and top.is_integer() and left.is_integer():
-        return image[int(top) : int(top) + size, int(left) : int(left) + size]
-    edges = (left, top, min(left + width, image.shape[1]), min(top + height, image.shape[0]))
-    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box=edges)
-    return np.asarray(resized)
+    top, left, height, width = region.tolist()
+    inside = image[top : top + height, left : left + width]
+    if height == width == size and (box == region).all():
+        return inside
+    upper, start = max(box[0] - top, 0.0), max(box[1] - left, 0.0)
+    edges = (start, upper, min(start + box[3], float(width)), min(upper + box[2], float(height)))
+    return np.asarray(Image.fromarray(inside).resize((size, size), Image.Resampling.BILINEAR, box=edges))

@@ -68,6 +68,9 @@ def normalise(
         scratch = Path(folder)
         with open_source(source, scratch, limits, findings, filename) as archive:
             draft, tree = read_layout(archive, findings, seed=seed, options=celeba)
+            if len(draft.rows) > limits.max_images:
+                message = f"the data set has {len(draft.rows):,} images; the limit is {limits.max_images:,}"
+                raise findings.fatal("too_many_images", filename, message)
             plan = make_plan(draft, tree, findings)
             written = scratch / "normalised.zip"
             _write(plan, archive, written, limits, findings, progress)
