@@ -17,6 +17,7 @@ def list_artifacts(client: Client, job_id: str) -> dict[str, dict[str, Any]]:
 
 
 def named_artifact(artifacts: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """The artifact of that name; raises `UsageError` with the names that there are."""
     if name not in artifacts:
         raise UsageError(f"the job has no artifact {name!r}, only: {', '.join(artifacts) or 'none yet'}")
     return artifacts[name]

@@ -103,7 +103,7 @@ def differences(reported: Scores, measured: Scores) -> list[Difference]:
     """Every number that is not the same, in the order of the splits. A number that one side lacks is a difference."""
     missing = SplitScores()
     found = []
-    for split in sorted(reported.keys() | measured.keys(), key=_split_order):
+    for split in sorted({**reported, **measured}, key=_split_order):
         there, here = reported.get(split, missing), measured.get(split, missing)
         pairs = {"accuracy": (there.accuracy, here.accuracy), "worst group": (there.worst_group, here.worst_group)}
         for group in {**there.groups, **here.groups}:
@@ -140,6 +140,7 @@ def _line(made: Table, split: str, group: str, before: Score, after: Score, *, s
 
 
 def is_test(split: str) -> bool:
+    """Whether a split is `test` or a named test set."""
     return split == "test" or split.startswith("test:")
 
 
@@ -148,5 +149,6 @@ def short_name(split: str) -> str:
     return split.removeprefix("test:")
 
 
-def _split_order(split: str) -> tuple[int, str]:
-    return ({"train": 0, "val": 1, "test": 2}.get(split, 3), split)
+def _split_order(split: str) -> int:
+    """Named test sets stay in the order in which they came."""
+    return {"train": 0, "val": 1, "test": 2}.get(split, 3)

@@ -41,6 +41,8 @@ class SheetRow:
 
 @dataclass(frozen=True, slots=True)
 class SheetSection:
+    """Samples that have something in common, under a heading."""
+
     title: str
     rows: Sequence[SheetRow]
 
@@ -77,6 +79,7 @@ def draw_sheet(title: str, subtitle: str, sections: Sequence[SheetSection]) -> I
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write the sheet as a PNG; folders are made as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG", optimize=True)
 

@@ -68,6 +68,8 @@ def demo(
 
 @dataclass(frozen=True, slots=True)
 class DemoOutcome:
+    """What a demo found, and the files it left."""
+
     job_id: str
     checkpoint_sha256: str
     comparison: Comparison

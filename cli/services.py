@@ -202,6 +202,7 @@ def _stop(processes: list[ServiceProcess], seconds: float) -> None:
 
 
 def free_port() -> int:
+    """A port that nothing listens on right now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

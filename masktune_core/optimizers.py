@@ -41,6 +41,7 @@ def learning_rate(schedule: ScheduleConfig, lr: float, epoch: int, epochs: int) 
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Let every parameter group step at `lr` from now on."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 

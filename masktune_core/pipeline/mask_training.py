@@ -70,6 +70,7 @@ def open_masks(session: Session) -> MaskStore:
 
 
 def explain_batch(model: nn.Module, batch: Batch, config: JobConfig) -> Explanation:
+    """Maps and logits of a batch, as the masking configuration asks for them."""
     return explain(
         model,
         batch.image,
