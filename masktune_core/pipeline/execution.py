@@ -28,6 +28,7 @@ from masktune_core.pipeline.session import Session
 from masktune_core.pipeline.state import RunState
 from masktune_core.randomness import derive_seed, deterministic, isolated
 from masktune_core.resume import RunIdentity, read_resume_point
+from masktune_core.saliency import cam_grid
 from masktune_core.training import Trainer, resolve_device
 
 
@@ -104,7 +105,9 @@ def _prepare(
     torch.manual_seed(derive_seed(config.seed, "weights"))
     pretrained = config.model.pretrained and initial_state is None and resume is None
     model = build_model(config.model.architecture, len(dataset.classes), pretrained)
-    cam_layer(model, config.model.cam_layer)  # a wrong name shows now, not after hours of training
+    layer = cam_layer(model, config.model.cam_layer)
+    if config.masking.strategy != "none":
+        cam_grid(model, config.input.size, layer=layer)  # what does not fit shows now, not after hours of training
     model.to(device)
     if config.runtime.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
