@@ -125,16 +125,20 @@ class EmbeddedPostgres:
         self._sockets.chmod(0o700)  # authentication is "trust": whoever reaches the socket is the superuser
 
     def _end_orphan(self) -> None:
-        """End the server of a run that was killed, and forget a pid that now belongs to another program."""
+        """End the server of a run that was killed, and clear what would make the next one believe it still lives.
+
+        We hold the folder's lock, so whatever is left here belongs to nobody. PostgreSQL itself trusts any pid that
+        exists, also one that now is another program, or a zombie in a container whose init does not reap.
+        """
         pid_file = self._data / "postmaster.pid"
-        if not pid_file.exists():
-            return
-        first = pid_file.read_text().partition("\n")[0].strip()
-        orphan = find_server(int(first), "postgres", self._data) if first.isdigit() else None
-        if orphan is not None:
-            end(orphan, _STOP, seconds_each=20.0)
-        else:
+        if pid_file.exists():
+            first = pid_file.read_text().partition("\n")[0].strip()
+            orphan = find_server(int(first), "postgres", self._data) if first.isdigit() else None
+            if orphan is not None:
+                end(orphan, _STOP, seconds_each=20.0)
             pid_file.unlink(missing_ok=True)
+        for leftover in self._sockets.glob(".s.PGSQL.*"):
+            leftover.unlink(missing_ok=True)
 
     def _make_cluster(self, binaries: Path) -> None:
         """`initdb` beside the final place and rename, so that a kill in between leaves no half cluster."""

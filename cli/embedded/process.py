@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 
-def find_server(pid: int, name: str, argument: Path) -> psutil.Process | None:
-    """The process `pid` if it is really this server on this folder: a pid may have been given to another program."""
+def find_server(pid: int, name: str, folder: Path) -> psutil.Process | None:
+    """The process `pid` if it is really the server `name` working in `folder`: a pid may go to another program."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        command = process.cmdline()
-    except psutil.NoSuchProcess:
+        return process if name in process.name() and Path(process.cwd()) == folder else None
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
-    is_server = bool(command) and name in Path(command[0]).name and any(str(argument) in part for part in command[1:])
-    return process if is_server else None
 
 
 def end(process: psutil.Process, signals: Sequence[signal.Signals], seconds_each: float) -> None:
@@ -28,12 +27,21 @@ def end(process: psutil.Process, signals: Sequence[signal.Signals], seconds_each
     for sig in signals:
         try:
             process.send_signal(sig)
-            process.wait(seconds_each)
         except psutil.NoSuchProcess:
             return
-        except psutil.TimeoutExpired:
-            continue
-        return
+        deadline = time.monotonic() + seconds_each
+        while time.monotonic() < deadline:
+            if not _runs(process):
+                return
+            time.sleep(0.02)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """A zombie has ended, though its pid exists until somebody reaps it; an orphan's may never be."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_child(child: subprocess.Popen[bytes], signals: Sequence[signal.Signals], seconds_each: float) -> None:

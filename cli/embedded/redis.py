@@ -91,9 +91,8 @@ class EmbeddedRedis:
     def _end_orphan(self) -> None:
         if self._pid_file.exists():
             text = self._pid_file.read_text().strip()
-            # The server writes its socket's path over its command line (its process title).
-            orphan = find_server(int(text), "redis", Path(_SOCKET)) if text.isdigit() else None
-            if orphan is not None and Path(orphan.cwd()) == self._folder:
+            orphan = find_server(int(text), "redis", self._folder) if text.isdigit() else None
+            if orphan is not None:
                 end(orphan, _STOP, seconds_each=10.0)
             self._pid_file.unlink(missing_ok=True)
         (self._folder / _SOCKET).unlink(missing_ok=True)
