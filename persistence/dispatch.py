@@ -82,3 +82,12 @@ class Dispatcher:
             _log.warning("dispatch_failed", kind=kind, id=str(ident), error=f"{type(error).__name__}: {error}")
             return False
         return True
+
+    def ping(self) -> bool:
+        """Whether Redis can be reached within about a second; for readiness checks."""
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0.0, timeout=_SEND_SECONDS)
+        except (OperationalError, KombuError, RedisError, OSError):
+            return False
+        return True
