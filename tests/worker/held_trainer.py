@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import sys
 import time
+from unittest.mock import patch
 
 from worker import lifeline
 
 
 def main() -> int:
     specification = lifeline.receive()
-    from worker import training
+    from masktune_core.config import Stage
     from worker.recorder import Recorder
+    from worker.training import run_attempt
 
     held = sys.argv[1]
 
     class HeldRecorder(Recorder):
-        stage = ""
+        now = ""
 
-        def on_stage(self, stage: str, iteration: int) -> None:  # type: ignore[override]  # any stage's name will do
-            super().on_stage(stage, iteration)  # type: ignore[arg-type]
-            self.stage = stage
+        def on_stage(self, stage: Stage, iteration: int) -> None:
+            super().on_stage(stage, iteration)
+            self.now = stage
             if stage == held == "preparing":
                 time.sleep(60)
 
         def should_stop(self) -> bool:
-            while self.stage == held and not super().should_stop():
+            while self.now == held and not super().should_stop():
                 time.sleep(0.02)
             return super().should_stop()
 
-    training.Recorder = HeldRecorder  # type: ignore[misc]
-    return training.run_attempt(specification)
+    with patch("worker.training.Recorder", HeldRecorder):
+        return run_attempt(specification)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""Stopping the real trainer, in whatever stage it is."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import uuid
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from masktune_core.config import STAGES
+from persistence import jobs, resume_points
+from persistence.database import transaction
+from tests.worker.conftest import JobMaker
+from tests.worker.driving import (
+    event_types,
+    leftovers,
+    read_artifacts,
+    read_events,
+    read_job,
+    wait_finished,
+    wait_until,
+)
+from worker.context import Context
+from worker.supervisor import run_job
+
+
+def run_held(context: Context, job_id: uuid.UUID, stage: str) -> threading.Thread:
+    held = replace(context, trainer=(sys.executable, "-m", "tests.worker.held_trainer", stage))
+    thread = threading.Thread(target=run_job, args=(held, job_id))
+    thread.start()
+    return thread
+
+
+def is_in(sessions: sessionmaker[Session], job_id: uuid.UUID, stage: str) -> bool:
+    return read_job(sessions, job_id).stage == stage
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_job_is_cancelled_within_five_seconds_in_every_stage(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker, tenant: uuid.UUID, stage: str
+) -> None:
+    job_id = make_job(erm={"epochs": 1})
+    thread = run_held(context, job_id, stage)
+    wait_until(lambda: is_in(sessions, job_id, stage), 60)
+    began = time.monotonic()
+    with transaction(sessions) as session:
+        jobs.request_cancel(session, tenant, job_id)
+    job = wait_finished(sessions, job_id)
+    assert time.monotonic() - began < 5.0
+    assert (job.status, job.error, job.stage) == ("cancelled", None, stage)
+    assert event_types(sessions, job_id)[-1] == "job.cancelled"
+    assert "masktune.safetensors" not in read_artifacts(sessions, job_id)
+    thread.join()
+    assert leftovers(context.settings.home) == []
+
+
+def test_a_shutdown_in_the_middle_leaves_a_resume_point_from_which_the_job_goes_on(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker
+) -> None:
+    job_id = make_job()
+    thread = run_held(context, job_id, "finetuning")
+    wait_until(lambda: is_in(sessions, job_id, "finetuning"), 60)
+    context.stopping.set()
+    thread.join()
+    assert read_job(sessions, job_id).status == "queued"
+    with transaction(sessions) as session:
+        assert resume_points.newest(session, job_id)[0].stage == "finetuning"
+    context.stopping.clear()
+    run_job(context, job_id)
+    assert read_job(sessions, job_id).status == "succeeded"
+    second = [event for event in read_events(sessions, job_id) if event.attempt == 2]
+    assert [event.data["stage"] for event in second if event.type == "job.stage"] == [
+        "preparing",
+        "finetuning",
+        "evaluating",
+    ]
+    assert [event.data["stage"] for event in second if event.type == "job.resumed"] == ["finetuning"]

@@ -1,0 +1,255 @@
+"""Data sets and checkpoints through the real intake child."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import uuid
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from masktune_core.data.dataset import Dataset as OpenedDataset
+from masktune_core.intake import IntakeReport
+from masktune_core.models import build_model
+from persistence import checkpoints, datasets
+from persistence.database import transaction
+from persistence.store import ObjectStore
+from persistence.tables import Checkpoint, Dataset, DatasetImage, StoredObject, Upload
+from tests.worker.conftest import JobMaker
+from tests.worker.driving import leftovers, read_artifacts, read_job, wait_until
+from worker.context import Context
+from worker.supervisor import run_job
+from worker.validation import check_checkpoint, check_dataset
+
+Uploader = Callable[[Path], Upload]
+START = "import os, signal, sys, time; from worker import lifeline; told = lifeline.receive()\n"
+
+
+@pytest.fixture
+def new_dataset(sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader) -> Callable[[Path], uuid.UUID]:
+    def create(path: Path) -> uuid.UUID:
+        received = upload(path)
+        with transaction(sessions) as session:
+            return datasets.create(session, tenant, "test", received).id
+
+    return create
+
+
+@pytest.fixture
+def new_checkpoint(sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader) -> Callable[[Path], uuid.UUID]:
+    def create(path: Path) -> uuid.UUID:
+        received = upload(path)
+        with transaction(sessions) as session:
+            return checkpoints.create(session, tenant, "test", received, architecture="small_cnn", num_classes=2).id
+
+    return create
+
+
+def read_dataset(sessions: sessionmaker[Session], dataset_id: uuid.UUID) -> Dataset:
+    with transaction(sessions) as session:
+        return session.get_one(Dataset, dataset_id)
+
+
+def read_checkpoint(sessions: sessionmaker[Session], checkpoint_id: uuid.UUID) -> Checkpoint:
+    with transaction(sessions) as session:
+        return session.get_one(Checkpoint, checkpoint_id)
+
+
+def count_objects(sessions: sessionmaker[Session]) -> int:
+    with transaction(sessions) as session:
+        return session.scalar(select(func.count()).select_from(StoredObject)) or 0
+
+
+def test_a_good_archive_becomes_a_data_set_with_every_image_a_row(
+    context: Context,
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    new_dataset: Callable[[Path], uuid.UUID],
+    raw_archive: Path,
+    normalised: tuple[Path, IntakeReport],
+) -> None:
+    dataset_id = new_dataset(raw_archive)
+    check_dataset(context, dataset_id)
+    dataset = read_dataset(sessions, dataset_id)
+    assert (dataset.status, dataset.error, dataset.problems) == ("ready", None, [])
+    assert dataset.classes == ["0-4", "5-9"]
+    assert dataset.attributes == [{"name": "square", "values": ["no", "yes"]}]
+    assert dataset.image_count == len(normalised[1].index)
+    assert dataset.summary == normalised[1].summary
+    assert dataset.archive_sha256 is not None
+    with OpenedDataset.open(normalised[0]) as opened:
+        assert dataset.archive_sha256 == opened.sha256
+        with transaction(sessions) as session:
+            row = session.get_one(DatasetImage, (dataset_id, 7))
+        assert store.read_range(dataset.archive_sha256, row.offset, row.length) == opened.read_encoded(7)
+        assert (row.split, row.label) == (opened.index.split_names[opened.index.split[7]], opened.labels[7])
+    assert leftovers(context.settings.home) == []
+
+
+def _zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_bad_archive_is_invalid_with_its_problems_and_leaves_nothing(
+    context: Context,
+    sessions: sessionmaker[Session],
+    new_dataset: Callable[[Path], uuid.UUID],
+    tmp_path: Path,
+) -> None:
+    table = b"file_name,label,split\na.png,x,train\nb.png,y,train\n"
+    bad = _zip(tmp_path / "bad.zip", {"metadata.csv": table, "a.png": b"no image"})
+    dataset_id = new_dataset(bad)
+    objects_before = count_objects(sessions)
+    check_dataset(context, dataset_id)
+    dataset = read_dataset(sessions, dataset_id)
+    assert (dataset.status, dataset.archive_sha256, dataset.image_count) == ("invalid", None, None)
+    assert "missing_file" in {problem["code"] for problem in dataset.problems}
+    assert dataset.problem_count == len(dataset.problems)
+    assert count_objects(sessions) == objects_before
+    assert leftovers(context.settings.home) == []
+
+
+def test_a_file_that_is_no_archive_is_invalid(
+    context: Context, sessions: sessionmaker[Session], new_dataset: Callable[[Path], uuid.UUID], tmp_path: Path
+) -> None:
+    (tmp_path / "holiday.zip").write_bytes(b"not an archive")
+    dataset_id = new_dataset(tmp_path / "holiday.zip")
+    check_dataset(context, dataset_id)
+    (problem,) = read_dataset(sessions, dataset_id).problems
+    assert problem["code"] == "not_an_archive"
+    assert read_dataset(sessions, dataset_id).status == "invalid"
+
+
+def test_an_intake_that_wants_too_much_memory_ends_as_invalid(
+    context: Context,
+    sessions: sessionmaker[Session],
+    new_dataset: Callable[[Path], uuid.UUID],
+    raw_archive: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hungry = "from worker import intake; from unittest.mock import patch\n" + (
+        "with patch('worker.intake._validate', lambda *_: bytearray(1 << 30)): raise SystemExit(intake.main())"
+    )
+    monkeypatch.setenv("MASKTUNE_INTAKE_MAX_MEMORY_BYTES", str(512 * 2**20))
+    dataset_id = new_dataset(raw_archive)
+    check_dataset(replace(context, intake=(sys.executable, "-c", hungry)), dataset_id)
+    dataset = read_dataset(sessions, dataset_id)
+    assert dataset.status == "invalid"
+    assert dataset.problems[0]["code"] == "intake_out_of_memory"
+
+
+def test_an_intake_that_takes_too_long_ends_as_invalid(
+    context: Context, sessions: sessionmaker[Session], new_dataset: Callable[[Path], uuid.UUID], raw_archive: Path
+) -> None:
+    settings = context.settings.model_copy(update={"intake_max_seconds": 0.3})
+    slow = replace(context, settings=settings, intake=(sys.executable, "-c", START + "time.sleep(60)"))
+    dataset_id = new_dataset(raw_archive)
+    check_dataset(slow, dataset_id)
+    assert read_dataset(sessions, dataset_id).problems[0]["code"] == "intake_timeout"
+
+
+def test_an_intake_that_crashes_is_tried_three_times(
+    context: Context, sessions: sessionmaker[Session], new_dataset: Callable[[Path], uuid.UUID], raw_archive: Path
+) -> None:
+    crashing = replace(context, intake=(sys.executable, "-c", START + "os.kill(os.getpid(), signal.SIGSEGV)"))
+    dataset_id = new_dataset(raw_archive)
+    for status in ("validating", "validating", "invalid"):
+        check_dataset(crashing, dataset_id)
+        assert read_dataset(sessions, dataset_id).status == status
+    error = read_dataset(sessions, dataset_id).error
+    assert error is not None
+    assert error["code"] == "attempts_exhausted"
+
+
+def test_a_data_set_deleted_meanwhile_stops_its_intake(
+    context: Context,
+    sessions: sessionmaker[Session],
+    tenant: uuid.UUID,
+    new_dataset: Callable[[Path], uuid.UUID],
+    raw_archive: Path,
+) -> None:
+    dataset_id = new_dataset(raw_archive)
+    slow = replace(context, intake=(sys.executable, "-c", START + "time.sleep(60)"))
+    thread = threading.Thread(target=check_dataset, args=(slow, dataset_id))
+    thread.start()
+    wait_until(lambda: read_dataset(sessions, dataset_id).lease_token)
+    with transaction(sessions) as session:
+        datasets.delete(session, tenant, dataset_id)
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_checkpoint_becomes_safetensors_and_a_job_starts_from_it(
+    context: Context,
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    new_checkpoint: Callable[[Path], uuid.UUID],
+    make_job: JobMaker,
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    state = build_model("small_cnn", 2).state_dict()
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "mine.pt")
+    checkpoint_id = new_checkpoint(tmp_path / "mine.pt")
+    check_checkpoint(context, checkpoint_id)
+    checkpoint = read_checkpoint(sessions, checkpoint_id)
+    assert (checkpoint.status, checkpoint.error) == ("ready", None)
+    assert checkpoint.content_sha256 is not None
+    store.fetch(checkpoint.content_sha256, tmp_path / "content.safetensors")
+    content = load_file(tmp_path / "content.safetensors")
+    assert content.keys() == state.keys()
+    assert all(torch.equal(content[name], tensor) for name, tensor in state.items())
+
+    job_id = make_job(checkpoint_id)
+    run_job(context, job_id)
+    job = read_job(sessions, job_id)
+    assert (job.status, job.error) == ("succeeded", None)
+    assert "masktune.safetensors" in read_artifacts(sessions, job_id)
+
+
+def test_a_checkpoint_of_another_shape_is_invalid_with_the_keys(
+    context: Context,
+    sessions: sessionmaker[Session],
+    new_checkpoint: Callable[[Path], uuid.UUID],
+    tmp_path: Path,
+) -> None:
+    state = build_model("small_cnn", 2).state_dict()
+    renamed = next(iter(state))
+    state["stranger"] = state.pop(renamed)
+    torch.save(state, tmp_path / "other.pt")
+    checkpoint_id = new_checkpoint(tmp_path / "other.pt")
+    check_checkpoint(context, checkpoint_id)
+    checkpoint = read_checkpoint(sessions, checkpoint_id)
+    assert (checkpoint.status, checkpoint.content_sha256) == ("invalid", None)
+    assert checkpoint.report == {"missing": [renamed], "unexpected": ["stranger"], "misshapen": []}
+    assert checkpoint.error is not None
+    assert checkpoint.error["code"] == "checkpoint_mismatch"
+    assert "other.pt" in checkpoint.error["message"]
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return Path.touch, (Path("/nowhere/run"),)  # type: ignore[return-value]
+
+
+def test_a_pickle_with_code_is_refused(
+    context: Context, sessions: sessionmaker[Session], new_checkpoint: Callable[[Path], uuid.UUID], tmp_path: Path
+) -> None:
+    buffer = io.BytesIO()
+    torch.save({"weights": _Evil()}, buffer)
+    (tmp_path / "evil.pt").write_bytes(buffer.getvalue())
+    checkpoint_id = new_checkpoint(tmp_path / "evil.pt")
+    check_checkpoint(context, checkpoint_id)
+    assert read_checkpoint(sessions, checkpoint_id).status == "invalid"
