@@ -162,7 +162,7 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
         name = str(in_path["loc"][-1])
         given = str(request.path_params.get(name))[:100]
         return problem_response(request, _PATH_CODES[name], f"There is no {name.replace('_', ' ')} {given!r}.")
-    if tuple(first["loc"]) == ("body",) and not _is_json(request):
+    if tuple(first["loc"]) == ("body",) and first["type"] != "missing" and not _is_json(request):
         detail = "Send the body as 'Content-Type: application/json'."
         return problem_response(request, "unsupported_media_type", detail, headers={"Accept-Post": "application/json"})
     problem = invalid("invalid_request", field_problems(errors))

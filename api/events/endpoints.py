@@ -77,8 +77,9 @@ def list_job_events(
     """The job's numbered log.
 
     As JSON: a page of the events with a number above `after`. With `Accept: text/event-stream`: server-sent events,
-    first those after `Last-Event-ID` (or `after`), then each as it happens: number as `id`, type as `event`, particulars
-    as `data`; between them `progress` events without an id, the latest snapshot only. The stream ends after the job's last event.
+    first those after `Last-Event-ID` (or `after`), then each as it happens, with its number as `id`, its type as
+    `event` and its particulars as `data`; between them `progress` events without an id, the latest snapshot only. The
+    stream ends after the job's last event.
     """
     job = jobs.get(session, caller.tenant_id, job_id)
     if not wants_stream(request.headers.get("accept", "")):

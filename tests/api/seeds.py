@@ -1,0 +1,208 @@
+"""Rows for the API to show, made through persistence as a worker makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from sqlalchemy.orm import Session, sessionmaker
+
+from masktune_core.config import JobConfig
+from persistence import artifacts, checkpoints, datasets, events, jobs, metrics, objects, samples, uploads
+from persistence.database import transaction
+from persistence.store import ObjectStore
+from persistence.tables import Job
+from tests.fixtures.records import claim_job, image_row, make_checkpoint, make_dataset, make_upload, sample_row
+
+SIDE = 12
+IMAGES = 6
+
+
+def picture(index: int) -> npt.NDArray[np.uint8]:
+    """The image number `index` of a seeded data set."""
+    return np.random.default_rng(index).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def keep_mask(index: int) -> npt.NDArray[np.bool_]:
+    """The keep mask of a seeded sample."""
+    return np.random.default_rng(1000 + index).random((SIDE, SIDE)) < 0.8
+
+
+def cam(index: int, *, after: bool) -> npt.NDArray[np.float16]:
+    """The CAM grid of a seeded sample."""
+    return np.random.default_rng(2000 + 2 * index + after).random((3, 4)).astype(np.float16)
+
+
+class Seeds:
+    """Everything belongs to one tenant; every call is a transaction of its own."""
+
+    def __init__(self, sessions: sessionmaker[Session], store: ObjectStore, tenant_id: uuid.UUID) -> None:
+        self.sessions = sessions
+        self.store = store
+        self.tenant_id = tenant_id
+
+    def upload(self) -> uuid.UUID:
+        with transaction(self.sessions) as session:
+            return make_upload(session, self.tenant_id).id
+
+    def dataset(self, *, ready: bool = True, **options: Any) -> uuid.UUID:
+        """Without images in the store."""
+        with transaction(self.sessions) as session:
+            return make_dataset(session, self.tenant_id, ready=ready, **options).id
+
+    def invalid_dataset(self) -> uuid.UUID:
+        dataset_id = self.dataset(ready=False)
+        problem = {"code": "image_corrupt", "where": "a.png", "message": "it ends early", "severity": "error"}
+        with transaction(self.sessions) as session:
+            claim = datasets.claim(session, dataset_id, "worker-1", 30.0)
+            assert claim is not None
+            datasets.finish_invalid(session, dataset_id, claim.token, [problem], 1)
+        return dataset_id
+
+    def pictured_dataset(self) -> uuid.UUID:
+        """Six PNG images of 12×12 pixels, one after the other in one stored object."""
+        archive, rows = io.BytesIO(), []
+        for index in range(IMAGES):
+            offset = archive.tell()
+            Image.fromarray(picture(index)).save(archive, "PNG")
+            length = archive.tell() - offset
+            rows.append(image_row(index, offset=offset, length=length, width=SIDE, height=SIDE))
+        with self.store.writer() as writer:
+            writer.write(archive.getvalue())
+            stored = writer.commit()
+        with transaction(self.sessions) as session:
+            objects.register(session, stored.sha256, stored.size)
+            dataset = datasets.create(session, self.tenant_id, "pictures", make_upload(session, self.tenant_id))
+            claim = datasets.claim(session, dataset.id, "worker-1", 30.0)
+            assert claim is not None
+            datasets.finish_ready(
+                session,
+                dataset.id,
+                claim.token,
+                archive_sha256=stored.sha256,
+                size=stored.size,
+                images=rows,
+                layout="metadata_csv",
+                classes=["0-4", "5-9"],
+                attributes=[{"name": "square", "values": ["no", "yes"]}],
+                summary={"splits": {"train": {"count": IMAGES}}},
+            )
+            return dataset.id
+
+    def checkpoint(self, *, ready: bool = True) -> uuid.UUID:
+        with transaction(self.sessions) as session:
+            return make_checkpoint(session, self.tenant_id, ready=ready).id
+
+    def stored_checkpoint(self, content: bytes, *, num_classes: int = 2) -> uuid.UUID:
+        sha256 = self.put(content)
+        with transaction(self.sessions) as session:
+            upload = make_upload(session, self.tenant_id)
+            made = checkpoints.create(
+                session, self.tenant_id, "weights", upload, architecture="small_cnn", num_classes=num_classes
+            )
+            claim = checkpoints.claim(session, made.id, "worker-1", 30.0)
+            assert claim is not None
+            checkpoints.finish_ready(session, made.id, claim.token, content_sha256=sha256, size=len(content))
+            return made.id
+
+    def job(self, dataset_id: uuid.UUID | None = None, config: JobConfig | None = None) -> uuid.UUID:
+        dataset_id = dataset_id or self.dataset()
+        with transaction(self.sessions) as session:
+            job, _ = jobs.create(
+                session,
+                tenant_id=self.tenant_id,
+                dataset_id=dataset_id,
+                name="job",
+                config=config or JobConfig(),
+            )
+            return job.id
+
+    def claim(self, job_id: uuid.UUID) -> uuid.UUID:
+        """Start the job; the attempt's token."""
+        with transaction(self.sessions) as session:
+            return claim_job(session, job_id).token
+
+    def event(self, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:
+        with transaction(self.sessions) as session:
+            events.append(session, job_id, kind, data)
+
+    def progress(self, job_id: uuid.UUID, token: uuid.UUID, data: dict[str, Any]) -> None:
+        with transaction(self.sessions) as session:
+            jobs.set_progress(session, job_id, token, data)
+
+    def finish(self, job_id: uuid.UUID, token: uuid.UUID) -> None:
+        with transaction(self.sessions) as session:
+            jobs.finish(session, job_id, token, "succeeded")
+
+    def metrics(self, job_id: uuid.UUID, token: uuid.UUID, rows: list[dict[str, Any]]) -> None:
+        with transaction(self.sessions) as session:
+            metrics.upsert(session, job_id, token, rows)
+
+    def samples(self, job_id: uuid.UUID, token: uuid.UUID, rows: list[dict[str, Any]]) -> None:
+        with transaction(self.sessions) as session:
+            samples.copy_in(session, job_id, token, rows)
+
+    def artifact(self, job_id: uuid.UUID, token: uuid.UUID, name: str, content: bytes) -> str:
+        sha256 = self.put(content)
+        with transaction(self.sessions) as session:
+            artifacts.put(session, job_id, token, name, sha256, len(content), "application/octet-stream")
+        return sha256
+
+    def put(self, content: bytes) -> str:
+        """Store and register an object."""
+        with self.store.writer() as writer:
+            writer.write(content)
+            stored = writer.commit()
+        assert stored.sha256 == hashlib.sha256(content).hexdigest()
+        with transaction(self.sessions) as session:
+            objects.register(session, stored.sha256, stored.size)
+        return stored.sha256
+
+    def finished_job(self, config: JobConfig | None = None) -> uuid.UUID:
+        """A succeeded job over `pictured_dataset`, with a pictured sample of every image."""
+        job_id = self.job(self.pictured_dataset(), config)
+        token = self.claim(job_id)
+        self.samples(job_id, token, [pictured_sample(index) for index in range(IMAGES)])
+        self.finish(job_id, token)
+        return job_id
+
+    def look(self, job_id: uuid.UUID) -> Job:
+        with transaction(self.sessions) as session:
+            return session.get_one(Job, job_id)
+
+    def delete_dataset(self, dataset_id: uuid.UUID) -> None:
+        with transaction(self.sessions) as session:
+            datasets.delete(session, self.tenant_id, dataset_id)
+
+    def uploads_left(self) -> int:
+        with transaction(self.sessions) as session:
+            return len(uploads.list_page(session, self.tenant_id).rows)
+
+
+def pictured_sample(index: int) -> dict[str, Any]:
+    """Before it is right on even indices, after on those that 3 divides."""
+    keep = keep_mask(index)
+    label = index % 2
+    return sample_row(
+        index,
+        split="train" if index < 4 else "test:biased",
+        label=label,
+        group=3 * label,
+        predicted_before=label if index % 2 == 0 else 1 - label,
+        predicted_after=label if index % 3 == 0 else 1 - label,
+        confidence_after=0.5 + index / 20,
+        masked_fraction=float((~keep).mean()),
+        height=SIDE,
+        width=SIDE,
+        cam_height=3,
+        cam_width=4,
+        cam_before=cam(index, after=False).tobytes(),
+        cam_after=cam(index, after=True).tobytes(),
+        mask=zlib.compress(np.packbits(keep.reshape(-1)).tobytes()),
+    )
