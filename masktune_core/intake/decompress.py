@@ -43,3 +43,5 @@ def decompress(source: Path, destination: Path, limits: IntakeLimits, findings: 
         except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
             message = f"the compressed file is damaged or cut short: {error}"
             raise findings.fatal("archive_damaged", "", message) from error
+    if written == 0:
+        raise findings.fatal("archive_damaged", "", "the compressed file holds nothing, or is cut short")
