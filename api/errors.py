@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request
@@ -38,6 +39,7 @@ from persistence.errors import (
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 2
+_PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # RFC 3986, section 3.3
 _PATH_CODES = {
     "dataset_id": "dataset_not_found",
     "checkpoint_id": "checkpoint_not_found",
@@ -78,7 +80,12 @@ def problem_response(
 ) -> ProblemResponse:
     """The response for `code`, with the request's path and id filled in. Never cached."""
     document = problems.body(
-        code, detail, instance=request.url.path, request_id=request_id_of(request.scope), status=status, **extras
+        code,
+        detail,
+        instance=quote(request.scope["path"], safe=_PATH_CHARACTERS),
+        request_id=request_id_of(request.scope),
+        status=status,
+        **extras,
     )
     return ProblemResponse(
         document, status_code=document["status"], headers={"Cache-Control": "no-store", **(headers or {})}
@@ -129,7 +136,7 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     if isinstance(error, ApiError):
         return problem_response(request, error.code, error.detail, headers=error.headers, **error.extras)
     if error.status_code == 404:
-        return problem_response(request, "route_not_found", f"There is nothing at {request.url.path}; see /docs.")
+        return problem_response(request, "route_not_found", f"There is nothing at {request.scope['path']}; see /docs.")
     if error.status_code == 405:
         allowed = _allowed_methods(request)
         detail = f"{request.method} is not allowed here; use {', '.join(allowed)}."

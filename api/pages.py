@@ -16,7 +16,11 @@ Row = TypeVar("Row")
 
 After = Annotated[
     str | None,
-    Field(max_length=500, description="Cursor: the `next` of the page before. Leave it out for the first page."),
+    Field(
+        max_length=500,
+        description="Cursor: the `next` of the page before. Leave it out for the first page.",
+        examples=["01985f2e-7c1a-7b3e-9a41-2f6d8c0b5e77"],
+    ),
 ]
 Limit = Annotated[int, Field(ge=1, le=500, description="Most items a page.", examples=[50])]
 
@@ -51,6 +55,9 @@ class PageQuery(BaseModel):
 
 class PageOf(BaseModel, Generic[Item]):
     """One page of a list."""
+
+    # A parametrised generic loses its docstring in the schema.
+    model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})
 
     data: list[Item] = Field(description="The items.")
     has_more: bool = Field(description="Whether another page follows.", examples=[False])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path
 
 from api.auth import authenticate
 from api.errors import ApiError
 from api.presets.schemas import PresetList, PresetRead
 from api.problems import responses
 from masktune_core.config import PRESETS, JobConfig
+
+PresetName = Annotated[str, Path(description="Name of a preset.", examples=["biased_mnist"])]
 
 router = APIRouter(prefix="/v1", tags=["configuration"], dependencies=[Depends(authenticate)])
 
@@ -22,7 +24,7 @@ def list_presets() -> PresetList:
 
 
 @router.get("/presets/{preset_name}", summary="Get a preset", responses=responses("preset_not_found"))
-def get_preset(preset_name: str) -> PresetRead:
+def get_preset(preset_name: PresetName) -> PresetRead:
     """One preset, resolved."""
     if preset_name not in PRESETS:
         raise ApiError("preset_not_found", f"No preset {preset_name[:100]!r}: use one of {', '.join(PRESETS)}.")

@@ -25,7 +25,7 @@ def test_every_documented_operation_but_health_needs_a_key(anonymous: TestClient
         for method, operation in operations.items():
             assert operation["security"] == [{"ApiKey": []}], (method, path)
             address = path.format(**{name: str(uuid.uuid4()) for name in _parameters(path)})
-            sent = {} if method == "post" else None
+            sent: dict[str, str] | None = {} if method == "post" else None
             assert anonymous.request(method, address, json=sent).status_code == 401, (method, path)
 
 

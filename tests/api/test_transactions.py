@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -37,6 +36,19 @@ def failing_commits(client: TestClient, error: Exception) -> Iterator[None]:
         event.remove(sessions, "before_commit", fail)
 
 
+def recorded_sends(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, uuid.UUID]]:
+    """What the application sends to the broker from now on."""
+    services: Services = client.app.state.services  # type: ignore[attr-defined]  # the ASGI type has no state
+    sent: list[tuple[str, uuid.UUID]] = []
+
+    def send(kind: str, row_id: uuid.UUID) -> bool:
+        sent.append((kind, row_id))
+        return True
+
+    monkeypatch.setattr(services.dispatcher, "send", send)
+    return sent
+
+
 def lost() -> OperationalError:
     return OperationalError("COMMIT", {}, Exception("server closed the connection unexpectedly"))
 
@@ -48,9 +60,7 @@ def lost() -> OperationalError:
 def test_a_failing_commit_is_not_a_success(
     client: TestClient, seeds: Seeds, error: Exception, status: int, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[Any] = []
-    services: Services = client.app.state.services  # type: ignore[attr-defined]  # the ASGI type has no state
-    monkeypatch.setattr(services.dispatcher, "send", lambda *what: sent.append(what) or True)
+    sent = recorded_sends(client, monkeypatch)
     dataset, job = seeds.dataset(), seeds.job()
     upload = seeds.upload()
     with failing_commits(client, error):
@@ -72,9 +82,7 @@ def test_an_unavailable_service_says_when_to_try_again(client: TestClient) -> No
 
 
 def test_a_refused_request_sends_nothing(client: TestClient, seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[Any] = []
-    services: Services = client.app.state.services  # type: ignore[attr-defined]  # the ASGI type has no state
-    monkeypatch.setattr(services.dispatcher, "send", lambda *what: sent.append(what) or True)
+    sent = recorded_sends(client, monkeypatch)
     body = {"dataset_id": str(seeds.dataset()), "config": {"data": {"group_by": "place"}}}
     problem(client.post("/v1/jobs", json=body), 422, "unknown_attribute")
     assert sent == []

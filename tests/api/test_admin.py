@@ -1,0 +1,57 @@
+"""API keys on the command line."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.admin import main
+from persistence.settings import Settings, get_settings
+
+
+@pytest.fixture(autouse=True)
+def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKTUNE_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("MASKTUNE_REDIS_URL", settings.redis_url.get_secret_value())
+    get_settings.cache_clear()
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_made_key_works_until_it_is_revoked(capsys: pytest.CaptureFixture[str], anonymous: TestClient) -> None:
+    made = run(capsys, "create-key", "--tenant", "acme", "--name", "laptop")
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    assert made["key"].startswith(made["prefix"])
+    assert anonymous.get("/v1/jobs", headers=headers).status_code == 200
+    assert run(capsys, "revoke-key", made["id"])["revoked_at"] is not None
+    assert anonymous.get("/v1/jobs", headers=headers).status_code == 401
+
+
+def test_keys_are_listed_without_their_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    first = run(capsys, "create-key", "--tenant", "acme", "--name", "one")
+    run(capsys, "create-key", "--tenant", "other", "--name", "two")
+    listed = run(capsys, "list-keys")
+    assert {key["name"] for key in listed["data"]} == {"one", "two"}
+    assert first["key"] not in json.dumps(listed)
+    assert [key["id"] for key in run(capsys, "list-keys", "--tenant", "acme")["data"]] == [first["id"]]
+
+
+def test_for_people_it_is_a_block(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["create-key", "--tenant", "acme", "--name", "laptop"]) == 0
+    assert "mt_" in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = str(uuid.uuid4())
+    assert main(["revoke-key", unknown]) == 1
+    assert unknown in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["create-key", "--tenant", "", "--name", "x"])

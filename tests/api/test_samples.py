@@ -1,0 +1,170 @@
+"""Browsing what a job found, image by image."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from api.rendering.heatmap import heatmap
+from masktune_core.config import InputConfig, JobConfig, MaskingConfig
+from tests.api.seeds import IMAGES, SIDE, Seeds, cam, keep_mask, picture, pictured_sample
+from tests.api.test_errors import problem
+
+
+def browse(client: TestClient, job_id: uuid.UUID, **query: Any) -> list[int]:
+    """Indices of all samples that the query finds, page by page."""
+    seen: list[int] = []
+    page: dict[str, Any] = {"next": None, "has_more": True}
+    while page["has_more"]:
+        after = {"after": page["next"]} if page["next"] else {}
+        response = client.get(f"/v1/jobs/{job_id}/samples", params={"limit": 2, **query, **after})
+        assert response.status_code == 200, response.text
+        page = response.json()
+        seen += [sample["index"] for sample in page["data"]]
+    return seen
+
+
+def draw(client: TestClient, job_id: uuid.UUID, index: int, **query: Any) -> npt.NDArray[np.uint8]:
+    """The pixels of a picture."""
+    response = client.get(f"/v1/jobs/{job_id}/samples/{index}/image", params=query)
+    assert response.status_code == 200, response.text
+    with Image.open(io.BytesIO(response.content)) as image:
+        assert response.headers["content-type"] == f"image/{query.get('format', 'webp')}"
+        return np.asarray(image)
+
+
+def test_a_sample_tells_before_and_after(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.finished_job()
+    sample = client.get(f"/v1/jobs/{job_id}/samples/3").json()
+    assert sample == client.get(f"/v1/jobs/{job_id}/samples?limit=4").json()["data"][3]
+    names = (sample["class_name"], sample["group_name"], sample["label"], sample["group"])
+    assert names == ("5-9", "5-9 · square=yes", 1, 3)
+    assert (sample["correct_before"], sample["correct_after"], sample["flipped"]) == (False, True, "fixed")
+    assert sample["confidence_drop"] == pytest.approx(0.9 - 0.65)
+    problem(client.get(f"/v1/jobs/{job_id}/samples/{IMAGES}"), 404, "sample_not_found")
+    for index in ("-1", "x", str(2**31), str(2**70)):
+        problem(client.get(f"/v1/jobs/{job_id}/samples/{index}"), 404, "sample_not_found")
+
+
+MASKED = sorted(range(IMAGES), key=lambda index: (float((~keep_mask(index)).mean()), index))
+FOUND: list[tuple[dict[str, Any], list[int]]] = [
+    ({}, [0, 1, 2, 3, 4, 5]),
+    ({"order": "desc"}, [5, 4, 3, 2, 1, 0]),
+    ({"split": "test:biased"}, [4, 5]),
+    ({"label": 1}, [1, 3, 5]),
+    ({"group": 3}, [1, 3, 5]),
+    ({"flipped": "fixed"}, [3]),
+    ({"flipped": "broken"}, [2, 4]),
+    ({"flipped": "any"}, [2, 3, 4]),
+    ({"correct_before": "true"}, [0, 2, 4]),
+    ({"correct_after": "false"}, [1, 2, 4, 5]),
+    ({"correct_before": "false", "correct_after": "false", "split": "train"}, [1]),
+    ({"sort": "confidence_drop"}, [5, 4, 3, 2, 1, 0]),
+    ({"sort": "confidence_drop", "order": "desc"}, [0, 1, 2, 3, 4, 5]),
+    ({"sort": "masked_fraction"}, MASKED),
+]
+REFUSED = (
+    "flipped=yes",
+    "sort=label",
+    "order=up",
+    "label=-1",
+    "label=99999999999",
+    "split=%00",
+    "lable=1",
+    "after=x",
+)
+
+
+def test_filters_and_sorts(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.finished_job()
+    for query, expected in FOUND:
+        assert browse(client, job_id, **query) == expected, query
+
+
+def test_an_unknown_filter_value_is_refused(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job()
+    for query in REFUSED:
+        problem(client.get(f"/v1/jobs/{job_id}/samples?{query}"), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("encoding", ["png", "webp"])
+def test_the_views_show_what_is_stored(client: TestClient, seeds: Seeds, encoding: str) -> None:
+    job_id = seeds.finished_job()
+    keep = keep_mask(2)
+    assert np.array_equal(draw(client, job_id, 2, view="original", format=encoding), picture(2))
+    mask = draw(client, job_id, 2, view="mask", format=encoding)
+    assert np.array_equal(mask if mask.ndim == 2 else mask[:, :, 0], np.where(keep, 255, 0))
+    masked = draw(client, job_id, 2, view="masked", format=encoding)
+    assert np.array_equal(masked, np.where(keep[:, :, None], picture(2), 0))
+    for model in ("before", "after"):
+        expected = heatmap(picture(2), cam(2, after=model == "after").astype(np.float32), (0, 0, SIDE, SIDE))
+        assert np.array_equal(draw(client, job_id, 2, view="heatmap", model=model, format=encoding), expected)
+
+
+def test_a_heatmap_covers_what_the_network_saw(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.finished_job(JobConfig(input=InputConfig(size=8, resize=12)))
+    drawn = draw(client, job_id, 0, view="heatmap")
+    expected = heatmap(picture(0), cam(0, after=False).astype(np.float32), (2, 2, 8, 8))
+    assert np.array_equal(drawn, expected)
+
+
+def test_the_fill_is_the_jobs(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.finished_job(JobConfig(masking=MaskingConfig(fill="mean")))
+    drawn = draw(client, job_id, 1, view="masked")
+    keep = keep_mask(1)
+    assert np.array_equal(drawn[keep], picture(1)[keep])
+    mean = np.rint(picture(1).mean(axis=(0, 1)))
+    assert (drawn[~keep] == mean).all()
+
+
+def test_a_picture_can_be_small(client: TestClient, seeds: Seeds) -> None:
+    assert draw(client, seeds.finished_job(), 1, view="masked", max_side=6).shape == (6, 6, 3)
+
+
+def test_pictures_of_a_finished_job_never_change(client: TestClient, seeds: Seeds) -> None:
+    path = f"/v1/jobs/{seeds.finished_job()}/samples/1/image"
+    response = client.get(path, params={"view": "heatmap"})
+    assert response.headers["cache-control"] == "private, max-age=31536000, immutable"
+    etag = response.headers["etag"]
+    again = client.get(path, params={"view": "heatmap"}, headers={"If-None-Match": etag})
+    assert (again.status_code, again.content) == (304, b"")
+    others = [{"view": "mask"}, {"view": "heatmap", "model": "after"}, {"view": "heatmap", "format": "png"}]
+    assert len({etag, *(client.get(path, params=other).headers["etag"] for other in others)}) == 4
+
+
+def test_pictures_of_a_running_job_are_asked_for_again(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job(seeds.pictured_dataset())
+    seeds.samples(job_id, seeds.claim(job_id), [pictured_sample(0)])
+    response = client.get(f"/v1/jobs/{job_id}/samples/0/image")
+    assert response.headers["cache-control"] == "private, no-cache"
+
+
+def test_without_its_data_set_only_masks_are_left(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.finished_job()
+    dataset_id = seeds.look(job_id).dataset_id
+    assert dataset_id is not None
+    seeds.delete_dataset(dataset_id)
+    path = f"/v1/jobs/{job_id}/samples/0/image"
+    problem(client.get(path), 410, "job_without_dataset")
+    assert client.get(path, params={"view": "mask"}).status_code == 200
+    sample = client.get(f"/v1/jobs/{job_id}/samples/0").json()
+    assert (sample["class_name"], sample["group_name"], sample["label"]) == (None, None, 0)
+
+
+def test_an_unknown_picture_is_refused(client: TestClient, seeds: Seeds) -> None:
+    path = f"/v1/jobs/{seeds.finished_job()}/samples/0/image"
+    for query in ("view=saliency", "model=erm", "format=gif", "max_side=0", "size=5"):
+        problem(client.get(f"{path}?{query}"), 422, "invalid_request")
+
+
+def test_an_image_that_does_not_match_its_row(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job(seeds.pictured_dataset())
+    seeds.samples(job_id, seeds.claim(job_id), [{**pictured_sample(0), "height": SIDE + 1}])
+    problem(client.get(f"/v1/jobs/{job_id}/samples/0/image"), 500, "object_corrupt")
