@@ -115,6 +115,7 @@ def differences(reported: Scores, measured: Scores) -> list[Difference]:
 def comparison_table(comparison: Comparison, *, splits: Sequence[str] | None = None) -> Table:
     """A table with a line per split and per group; test splits only, unless others are named."""
     shown = splits or [split for split in comparison.after if is_test(split)] or list(comparison.after)
+    empty = False
     made = Table(title="Accuracy before and after", title_justify="left", title_style="bold", header_style="bold")
     made.add_column("split")
     made.add_column("group")
@@ -126,8 +127,14 @@ def comparison_table(comparison: Comparison, *, splits: Sequence[str] | None = N
         if after.worst_group.value is not None:
             _line(made, "", "worst group", before.worst_group, after.worst_group)
         for group, score in after.groups.items():
+            if not score.count:
+                empty = True
+                continue
             _line(made, "", group, before.groups.get(group, Score(None, None)), score, style="dim")
         made.add_section()
+    if empty:
+        made.caption = "Groups without images are left out."
+        made.caption_justify = "left"
     return made
 
 

@@ -15,7 +15,7 @@ from cli.client import Client
 _TILE: Final = 96
 _GAP: Final = 8
 _MARGIN: Final = 24
-_LABEL_WIDTH: Final = 196
+_LABEL_WIDTH: Final = 216
 _INK, _FAINT, _GOOD, _BAD, _PAPER = "#1b1f24", "#6b7280", "#15803d", "#b91c1c", "#ffffff"
 
 VIEWS: Final[tuple[tuple[str, dict[str, str]], ...]] = (

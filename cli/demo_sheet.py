@@ -10,28 +10,26 @@ from cli.client import Client
 from cli.contact_sheet import SheetRow, SheetSection, draw_sheet, fetch_tiles, save_sheet
 
 _ROWS: Final = 6
+_LOOKED_AT: Final = 200
 _CONFLICTING_SHARE: Final = 0.05
 """A training group that is a smaller share of its class than this goes against the shortcut."""
 
 
 def draw_demo_sheet(client: Client, job: Mapping[str, Any], dataset: Mapping[str, Any], destination: Path) -> None:
-    """Training images on which the shortcut misleads, and biased test images that the finetuned model gets right."""
+    """Training images that follow the shortcut and that go against it, and biased test images that were put right."""
     conflicting = conflicting_groups(dataset)
-    share = _ROWS // max(1, len(conflicting))
-    training = [
-        sample
-        for group in conflicting
-        for sample in _samples(client, job, share, split="train", group=group, sort="masked_fraction")
-    ]
+    training = []
+    for group in sorted(range(len(group_names(dataset))), key=lambda group: group in conflicting):
+        found = _samples(client, job, split="train", group=group)
+        training += sorted(found, key=_telling)[: 2 if group in conflicting else 1]
     labels = range(len(dataset["classes"]))
-    fixed = [
-        sample
-        for label in labels
-        for sample in _samples(client, job, _ROWS // len(labels), split="test:biased", flipped="fixed", label=label)
-    ]
+    repaired = []
+    for label in labels:
+        found = _samples(client, job, split="test:biased", flipped="fixed", label=label)
+        repaired += sorted(found, key=_telling)[: _ROWS // len(labels)]
     sections = [
-        SheetSection("Training images that go against the shortcut", _rows(client, job, dataset, training)),
-        SheetSection("Images of test:biased that MaskTune put right", _rows(client, job, dataset, fixed)),
+        SheetSection("Training images, with the shortcut and against it", _rows(client, job, dataset, training)),
+        SheetSection("Images of test:biased that MaskTune put right", _rows(client, job, dataset, repaired)),
     ]
     seed, epochs = job["config"]["seed"], job["config"]["erm"]["epochs"]
     subtitle = (
@@ -39,6 +37,11 @@ def draw_demo_sheet(client: Client, job: Mapping[str, Any], dataset: Mapping[str
         f"Seed {seed}, {epochs} ERM epochs, {job['config']['finetune']['epochs']} epoch of finetuning on masked images."
     )
     save_sheet(draw_sheet("MaskTune: what the model looked at, before and after", subtitle, sections), destination)
+
+
+def _telling(sample: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    """Sorts first: something is masked, ERM is wrong, and it is sure of it."""
+    return sample["masked_fraction"] == 0.0, sample["correct_before"], -sample["confidence_before"]
 
 
 def group_names(dataset: Mapping[str, Any]) -> list[str]:
@@ -64,8 +67,8 @@ def conflicting_groups(dataset: Mapping[str, Any]) -> list[int]:
     return found
 
 
-def _samples(client: Client, job: Mapping[str, Any], limit: int, **filters: object) -> list[dict[str, Any]]:
-    return list(client.pages(f"/v1/jobs/{job['id']}/samples", limit=limit, **filters))
+def _samples(client: Client, job: Mapping[str, Any], **filters: object) -> list[dict[str, Any]]:
+    return list(client.pages(f"/v1/jobs/{job['id']}/samples", limit=_LOOKED_AT, **filters))
 
 
 def _rows(

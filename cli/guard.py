@@ -63,15 +63,16 @@ def guard(home: Path) -> None:
     deadline = time.monotonic() + _CLIENTS_SECONDS
     while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in watched):
         time.sleep(0.1)
-    _end(home / "postgres" / "postmaster.pid", "postgres", home / "postgres", signal.SIGINT)
-    _end(home / "run" / "redis" / "redis.pid", "redis", Path("redis.sock"), signal.SIGTERM)
+    _end(home / "postgres" / "postmaster.pid", "postgres", signal.SIGINT)
+    _end(home / "run" / "redis" / "redis.pid", "redis", signal.SIGTERM)
 
 
-def _end(pid_file: Path, name: str, argument: Path, first: signal.Signals) -> None:
+def _end(pid_file: Path, name: str, first: signal.Signals) -> None:
+    """Each server works in the folder of its pid file."""
     if not pid_file.exists():
         return
     pid = pid_file.read_text(encoding="utf-8").partition("\n")[0].strip()
-    server = find_server(int(pid), name, argument) if pid.isdigit() else None
+    server = find_server(int(pid), name, pid_file.parent) if pid.isdigit() else None
     if server is not None:
         end(server, (first, signal.SIGKILL), seconds_each=15.0)
 

@@ -59,12 +59,15 @@ class RunDisplay:
             self._line(name)
 
     def progress(self, snapshot: Mapping[str, Any]) -> None:
-        """Fields as in `masktune_core.callbacks.Progress`."""
-        self.stage(str(snapshot["stage"]), int(snapshot["iteration"]))
-        task = self._tasks[(str(snapshot["stage"]), int(snapshot["iteration"]))]
+        """Fields as in `masktune_core.callbacks.Progress`. One that is late, of a stage that is over, is passed by."""
+        key = (str(snapshot["stage"]), int(snapshot["iteration"]))
+        if key not in self._tasks:
+            self.stage(*key)
+        if key != self._current:
+            return
         epoch, epochs = int(snapshot["epoch"]), max(1, int(snapshot["epochs"]))
         share = (epoch - 1 + int(snapshot["step"]) / max(1, int(snapshot["steps"]))) / epochs
-        self._bars.update(task, completed=min(1.0, share), note=_note(snapshot))
+        self._bars.update(self._tasks[key], completed=min(1.0, share), note=_note(snapshot))
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Fields as in `masktune_core.callbacks.EpochRecord`."""

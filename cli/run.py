@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,10 @@ from cli.waiting import problem_lines
 
 if TYPE_CHECKING:
     from masktune_core.data.dataset import Dataset
+
+
+_WORK = "work"
+"""Folder of resume points and masks, beside the results; it goes once the run is complete."""
 
 
 class RunInterrupted(CliError):
@@ -42,9 +47,12 @@ def run(
     config = resolve(preset, parse_changes(settings or []))
     out.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(data, out, config.data.group_by, output)
-    point = newest_resume_point(out) if resume else None
+    work = out / _WORK
+    point = newest_resume_point(work) if resume else None
     if resume and point is None:
         raise UsageError(f"there is no resume point under {out}; leave out --resume to start from the beginning")
+    if point is None:
+        shutil.rmtree(work, ignore_errors=True)  # another run's points must not be taken for this one's
 
     from cli.run_callbacks import RunCallbacks
     from masktune_core import pipeline
@@ -54,13 +62,14 @@ def run(
         # Shielded: Ctrl-C is not an exception here, the run is asked to stop and writes a resume point.
         callbacks = RunCallbacks(display, lambda: signals.received is not None)
         try:
-            result = pipeline.run(config, dataset, callbacks=callbacks, resume=point, work_dir=out)
+            result = pipeline.run(config, dataset, callbacks=callbacks, resume=point, work_dir=work)
         except Interrupted as error:
             signals.received = None
             raise RunInterrupted(f"interrupted; go on with the same command and --resume ({error})") from error
     metrics = [asdict(metric) for metric in result.metrics]
     comparison = from_metrics(metrics)
-    files = {name: str(path) for name, path in result.artifacts.items()}
+    files = {name: str(path.replace(out / name)) for name, path in result.artifacts.items()}
+    shutil.rmtree(work)
     output.result({"metrics": metrics, **comparison.as_json(), "artifacts": files}, comparison_table(comparison))
     if not json:
         output.say(f"everything lies in {out}")
@@ -96,6 +105,6 @@ def normalise_archive(source: Path, destination: Path, output: Output) -> Path:
     return destination
 
 
-def newest_resume_point(out: Path) -> Path | None:
+def newest_resume_point(work: Path) -> Path | None:
     """Their names count up, so the last name is the newest."""
-    return max((out / "resume").glob("point-*.resume"), default=None)
+    return max((work / "resume").glob("point-*.resume"), default=None)

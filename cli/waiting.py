@@ -10,6 +10,7 @@ from cli.client import Client
 from cli.errors import CliError
 
 _POLL_SECONDS = 0.3
+_SHOWN_PROBLEMS = 20
 
 
 class Invalid(CliError):
@@ -36,7 +37,7 @@ def wait_until_ready(
 def problem_lines(found: Mapping[str, Any]) -> list[str]:
     """The intake's findings, the checkpoint's key report and the error of a resource, a line each."""
     lines = []
-    for problem in found.get("problems") or []:
+    for problem in (found.get("problems") or [])[:_SHOWN_PROBLEMS]:
         where = f"{problem['where']}: " if problem.get("where") else ""
         lines.append(f"  {where}{problem['message']} [{problem['code']}]")
     more = int(found.get("problem_count") or 0) - len(lines)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import zipfile
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
-from tests.cli.command import masktune, masktune_json
+from masktune_core.makers.biased_mnist import make_biased_mnist
+from tests.cli.command import COMMAND, environment, masktune, masktune_json
 from tests.cli.http_server import Request, serving
 
 
@@ -86,14 +90,34 @@ def test_a_local_run_on_something_else_than_an_archive_says_so(home: Path, tmp_p
 
 
 def test_a_local_run_needs_no_service_and_prints_before_and_after(home: Path, tmp_path: Path) -> None:
-    from masktune_core.makers.biased_mnist import make_biased_mnist
-
     data = make_biased_mnist(tmp_path / "data.zip", train=200, val=20, test=40)
     out = tmp_path / "out"
     run = ("run", "--data", str(data), "--out", str(out), "--preset", "biased_mnist", "--set", "erm.epochs=1")
     found = masktune_json(home, *run)
     assert set(found["erm"]) == set(found["masktune"]) == {"original", "biased"}
-    assert Path(found["artifacts"]["masktune.safetensors"]).is_file()
+    assert sorted(file.name for file in out.iterdir()) == sorted([*found["artifacts"], "dataset.zip"])
+    assert Path(found["artifacts"]["masktune.safetensors"]) == out / "masktune.safetensors"
     assert not home.exists()
     done = masktune(home, *run, "--resume")
     assert (done.returncode, "no resume point" in done.stderr) == (2, True)
+
+
+def test_an_interrupted_local_run_goes_on_and_ends_with_the_same_checkpoint(home: Path, tmp_path: Path) -> None:
+    data = make_biased_mnist(tmp_path / "data.zip", train=1000, val=20, test=40)
+    run = ("run", "--data", str(data), "--preset", "biased_mnist", "--set", "erm.epochs=3")
+    undisturbed, interrupted = tmp_path / "undisturbed", tmp_path / "interrupted"
+    masktune_json(home, *run, "--out", str(undisturbed))
+
+    command = [*COMMAND, *run, "--out", str(interrupted)]
+    with subprocess.Popen(command, env=environment(home), stdout=PIPE, stderr=PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "epoch 1/3" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    masktune_json(home, *run, "--out", str(interrupted), "--resume")
+    checkpoints = [(folder / "masktune.safetensors").read_bytes() for folder in (undisturbed, interrupted)]
+    assert checkpoints[0] == checkpoints[1]
