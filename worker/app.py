@@ -7,11 +7,14 @@ retries one. This process never loads torch.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from functools import lru_cache
 from typing import Any
 
 from celery import Celery, signals
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from persistence.dispatch import (
     QUEUE_CONTROL,
@@ -62,9 +65,12 @@ def deliver_sweep(thorough: bool = False) -> None:
 
 
 def queue_length(queue: str) -> int:
-    """How many messages wait in a queue of the broker."""
-    with app.connection_for_read() as connection:
-        return int(connection.default_channel.client.llen(queue))
+    """How many messages wait in a queue of the broker. Raises `ConnectionError` while the broker is away."""
+    try:
+        with app.connection_for_read() as connection:
+            return int(connection.default_channel.client.llen(queue))
+    except (KombuError, RedisError) as error:
+        raise ConnectionError(f"the broker does not answer: {error}") from error
 
 
 def make_app() -> Celery:
@@ -104,6 +110,9 @@ def _scheduled(seconds: float, **arguments: bool) -> dict[str, Any]:
 
 def _set_up_logging(**_: Any) -> None:
     configure_logging(get_settings())
+    # A line per message would drown ours in sweeps.
+    for noisy in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _start(**_: Any) -> None:

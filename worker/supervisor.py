@@ -47,9 +47,9 @@ class Verdict:
 
 def run_job(context: Context, job_id: uuid.UUID) -> None:
     """Run one attempt of a job on a free device, if the job still waits for one; a second delivery does nothing."""
-    if context.stopping.is_set():
-        return  # Never claimed: the sweeper sends it to a worker that stays.
     with context.devices.lend() as device:
+        if context.stopping.is_set():
+            return  # Never claimed: the sweeper sends it to a worker that stays.
         attempt = _claim(context, job_id, device)
         if attempt is None:
             _log.info("job_not_claimed", job_id=str(job_id))
