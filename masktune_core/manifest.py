@@ -58,12 +58,12 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         described["device_name"] = torch.cuda.get_device_name(device)
         described["cuda"] = torch.version.cuda
-        described["cudnn"] = torch.backends.cudnn.version()
+        described["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
     return described
 
 
 def _version(package: str) -> str | None:
     try:
-        return importlib.metadata.version(package)  # type: ignore[no-untyped-call]  # unannotated in typeshed
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import shutil
 import zipfile
 from dataclasses import asdict, dataclass
@@ -91,7 +92,7 @@ def read_resume_point(path: Path, *, identity: RunIdentity, masks: Path) -> dict
                 state = torch.load(io.BytesIO(archive.read("state.pt")), weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise ResumeError(f"resume point {path} does not exist") from error
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, ValueError) as error:
         raise ResumeError(f"resume point {path.name} is not one of ours: start over without it") from error
     assert isinstance(state, dict)
     return state

@@ -1,0 +1,31 @@
+"""A small Biased MNIST, made and normalised once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from masktune_core.data.dataset import Dataset
+from masktune_core.intake.normalise import normalise
+from masktune_core.makers.biased_mnist import make_biased_mnist
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from threads, and lose much on a machine that does other things too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def small_biased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
+    """200 training images (10 % against the rule, so that every group has some), 60 for validation, 40 in each test."""
+    folder = tmp_path_factory.mktemp("biased")
+    source = make_biased_mnist(folder / "source.zip", train=200, val=60, test=40, conflicting=0.1)
+    normalise(source, folder / "dataset.zip")
+    with Dataset.open(folder / "dataset.zip") as dataset:
+        yield dataset

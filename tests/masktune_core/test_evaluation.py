@@ -1,0 +1,152 @@
+"""Figures against hand counts and direct formulas."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masktune_core.evaluation import (
+    Predictions,
+    SplitEvaluation,
+    calibration_error,
+    evaluate_predictions,
+    probabilities,
+    read_off,
+    training_group_weights,
+    wilson_interval,
+)
+
+CLASSES = ("cat", "dog")
+GROUPS = ("cat · sofa", "cat · lawn", "dog · sofa", "dog · lawn")
+
+
+def score(
+    predicted: list[int], label: list[int], group: list[int], weights: list[float] | None = None
+) -> SplitEvaluation:
+    predictions = Predictions(np.array(predicted, dtype=np.int64), np.full(len(predicted), 0.75))
+    return evaluate_predictions(
+        predictions,
+        np.array(label, dtype=np.int64),
+        np.array(group, dtype=np.int64),
+        classes=CLASSES,
+        group_names=GROUPS,
+        group_weights=None if weights is None else np.array(weights),
+    )
+
+
+def test_accuracies_are_counted_over_samples() -> None:
+    found = score([0, 0, 1, 1, 0], [0, 0, 0, 1, 1], [0, 0, 1, 2, 2])
+    assert (found.accuracy, found.count) == (0.6, 5)
+    assert [(group.accuracy, group.count) for group in found.groups] == [(1.0, 2), (0.0, 1), (0.5, 2), (None, 0)]
+    assert [(entry.name, entry.accuracy, entry.count) for entry in found.classes] == [
+        ("cat", 2 / 3, 3),
+        ("dog", 0.5, 2),
+    ]
+    assert (found.worst_group, found.worst_group_accuracy) == ("cat · lawn", 0.0)
+    assert found.worst_class_accuracy == 0.5
+    assert found.confusion == ((2, 1), (1, 1))
+
+
+def test_an_empty_group_is_null_with_count_0_and_never_the_worst() -> None:
+    found = score([0, 0], [0, 0], [0, 0])
+    empty = found.groups[3]
+    assert (empty.accuracy, empty.count, empty.low, empty.high) == (None, 0, None, None)
+    assert (found.worst_group, found.worst_group_accuracy) == ("cat · sofa", 1.0)
+    assert found.worst_class_accuracy == 1.0
+
+
+def test_the_adjusted_average_weights_groups_as_in_training() -> None:
+    found = score([0, 1, 1, 0], [0, 0, 1, 1], [0, 1, 2, 3], [0.5, 0.3, 0.2, 0.0])
+    assert found.group_adjusted_accuracy == pytest.approx(0.5 * 1 + 0.3 * 0 + 0.2 * 1)
+
+
+def test_the_adjusted_average_is_undefined_if_a_training_group_is_missing() -> None:
+    assert score([0], [0], [0], [0.5, 0.5, 0.0, 0.0]).group_adjusted_accuracy is None
+    assert score([0], [0], [0], [1.0, 0.0, 0.0, 0.0]).group_adjusted_accuracy == 1.0
+
+
+def test_samples_of_unknown_group_count_in_the_whole_only() -> None:
+    found = score([0, 1], [0, 0], [0, -1])
+    assert found.accuracy == 0.5
+    assert [group.count for group in found.groups] == [1, 0, 0, 0]
+
+
+def test_without_groups_the_group_figures_are_absent() -> None:
+    predictions = Predictions(np.array([0]), np.array([0.9]))
+    found = evaluate_predictions(predictions, np.array([0]), np.array([-1]), classes=CLASSES)
+    assert (found.groups, found.worst_group, found.worst_group_accuracy, found.group_adjusted_accuracy) == (
+        (),
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_split_without_samples_cannot_be_evaluated() -> None:
+    with pytest.raises(ValueError, match="without samples"):
+        score([], [], [])
+
+
+def test_group_weights_are_shares_of_known_groups() -> None:
+    weights = training_group_weights(np.array([0, 0, 2, -1]), 4)
+    assert weights is not None
+    assert weights.tolist() == [2 / 3, 0.0, 1 / 3, 0.0]
+    assert training_group_weights(np.array([-1, -1]), 4) is None
+    assert training_group_weights(np.array([], dtype=np.int64), 0) is None
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_bounds_solve_the_score_equation(count: int, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, count))
+    low, high = wilson_interval(correct, count)
+    assert 0.0 <= low <= correct / count <= high <= 1.0
+    z = 1.959963984540054
+    for bound, clipped in ((low, correct == 0), (high, correct == count)):
+        if not clipped:
+            assert abs(correct / count - bound) == pytest.approx(
+                z * math.sqrt(bound * (1 - bound) / count), rel=1e-6, abs=1e-9
+            )
+
+
+def test_wilson_of_81_in_263_is_the_published_interval() -> None:
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998, table I
+
+
+def test_no_interval_without_samples() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        wilson_interval(0, 0)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=60))
+def test_calibration_error_is_its_definition(rows: list[tuple[float, bool]]) -> None:
+    total = 0.0
+    for number in range(15):
+        low, high = number / 15, (number + 1) / 15
+        members = [(c, right) for c, right in rows if low < c <= high or (number == 0 and c == 0.0)]
+        if members:
+            accuracy = sum(right for _, right in members) / len(members)
+            confidence = sum(c for c, _ in members) / len(members)
+            total += len(members) / len(rows) * abs(accuracy - confidence)
+    found = calibration_error(np.array([c for c, _ in rows]), np.array([right for _, right in rows]))
+    assert found == pytest.approx(total, abs=1e-9)
+
+
+def test_a_calibrated_model_has_no_calibration_error() -> None:
+    rng = random.Random(0)
+    confidence = np.full(4000, 0.9)
+    correct = np.array([rng.random() < 0.9 for _ in range(4000)])
+    assert calibration_error(confidence, correct) < 0.02
+    assert calibration_error(np.ones(10), np.zeros(10, dtype=np.bool_)) == 1.0
+
+
+def test_probabilities_tell_apart_what_float32_would_not() -> None:
+    found = read_off(probabilities(torch.tensor([[40.0, 0.0], [41.0, 0.0], [1.0, 1.0]])))
+    assert found.predicted.tolist() == [0, 0, 0]
+    assert found.confidence[2] == 0.5
+    assert 1 - 1e-15 < found.confidence[0] <= found.confidence[1]
