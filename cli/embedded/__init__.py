@@ -4,7 +4,7 @@ Both keep what they need under `home`, never listen on a network port, hold a lo
 recover on the next start from a run that was killed.
 """
 
-from cli.embedded.errors import EmbeddedError, FolderInUse, ServerNotFound, ServerStartFailed
+from cli.embedded.errors import EmbeddedError, FolderInUse, NoSystemUser, ServerNotFound, ServerStartFailed
 from cli.embedded.postgres import EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
 
@@ -13,6 +13,7 @@ __all__ = [
     "EmbeddedPostgres",
     "EmbeddedRedis",
     "FolderInUse",
+    "NoSystemUser",
     "ServerNotFound",
     "ServerStartFailed",
 ]

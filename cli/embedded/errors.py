@@ -2,6 +2,7 @@
 
 EmbeddedError
 ├── ServerNotFound      no binary of the server on this machine
+├── NoSystemUser        we are root, and there is no ordinary user for PostgreSQL to run as
 ├── FolderInUse         another live process runs the server in this folder
 └── ServerStartFailed   the server ended or did not answer; carries the end of its log
 """
@@ -17,6 +18,14 @@ class EmbeddedError(Exception):
 
 class ServerNotFound(EmbeddedError):
     """The message says what to install."""
+
+
+class NoSystemUser(EmbeddedError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"PostgreSQL does not run as root, and the user {name} cannot be made ({reason}): "
+            "start as an ordinary user, or set MASKTUNE_DATABASE_URL to a running server"
+        )
 
 
 class FolderInUse(EmbeddedError):

@@ -23,7 +23,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from cli.embedded.errors import ServerNotFound, ServerStartFailed
+from cli.embedded.errors import NoSystemUser, ServerNotFound, ServerStartFailed
 from cli.embedded.folder_lock import FolderLock
 from cli.embedded.process import end, end_child, find_server
 from cli.embedded.socket_folder import SocketFolder
@@ -249,8 +249,12 @@ def _system_user() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(_SYSTEM_USER)
     except KeyError:
+        pass
+    try:
         subprocess.run(["useradd", "--system", "--shell", "/bin/false", _SYSTEM_USER], check=True, capture_output=True)
         return pwd.getpwnam(_SYSTEM_USER)
+    except (OSError, subprocess.CalledProcessError, KeyError) as error:
+        raise NoSystemUser(_SYSTEM_USER, str(error)) from error
 
 
 def _let_pass(folder: Path) -> None:

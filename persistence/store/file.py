@@ -13,7 +13,7 @@ from typing import BinaryIO
 from persistence.errors import ObjectCorrupt, ObjectMissing
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
 from persistence.store.staging import StagedWriter, copy_in, disk_full, staged, sweep
-from persistence.store.verified import VerifiedReader, require_hash, verified_chunks
+from persistence.store.verified import VerifiedReader, is_hash, require_hash, verified_chunks
 
 
 class FileStore:
@@ -67,13 +67,14 @@ class FileStore:
         return self._require(sha256)
 
     def exists(self, sha256: str) -> bool:
-        return self._path(sha256).exists()
+        return is_hash(sha256) and self._path(sha256).exists()
 
     def stat(self, sha256: str) -> ObjectInfo:
         return _info(self._require(sha256))
 
     def delete(self, sha256: str) -> None:
-        self._path(sha256).unlink(missing_ok=True)
+        if is_hash(sha256):
+            self._path(sha256).unlink(missing_ok=True)
 
     def list_all(self) -> Iterator[ObjectInfo]:
         for shard in sorted(self._objects.iterdir()):

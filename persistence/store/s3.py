@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from persistence.errors import ObjectCorrupt, ObjectMissing, StoreUnavailable
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
 from persistence.store.staging import StagedWriter, staged, sweep
-from persistence.store.verified import VerifiedReader, hash_stream, require_hash, verified_chunks
+from persistence.store.verified import VerifiedReader, hash_stream, is_hash, require_hash, verified_chunks
 
 _TRANSFER: Final = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 
@@ -101,6 +101,8 @@ class S3Store:
         return ObjectInfo(sha256, int(head["ContentLength"]), cast("datetime", head["LastModified"]))
 
     def delete(self, sha256: str) -> None:
+        if not is_hash(sha256):
+            return
         with _translated(sha256):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(sha256))
 

@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -110,7 +110,10 @@ def sweep(folder: Path, older_than: timedelta) -> int:
     if not folder.exists():
         return 0
     oldest = time.time() - older_than.total_seconds()
-    leftovers = [path for path in folder.iterdir() if path.stat().st_mtime < oldest]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return len(leftovers)
+    swept = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # its writer ended while we looked
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+                swept += 1
+    return swept

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
+def is_hash(name: str) -> bool:
+    """Whether `name` can name an object."""
+    return _HASH.fullmatch(name) is not None
+
+
 def require_hash(sha256: str) -> str:
     """`sha256` itself. A name that is no hash raises `ObjectMissing`: it must never become part of a path."""
-    if not _HASH.fullmatch(sha256):
+    if not is_hash(sha256):
         raise ObjectMissing(sha256)
     return sha256
 

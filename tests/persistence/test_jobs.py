@@ -7,14 +7,14 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from masktune_core.config import PRESETS, JobConfig
-from persistence import datasets, events, jobs
+from persistence import artifacts, datasets, events, jobs, metrics, samples
 from persistence.database import transaction
 from persistence.errors import Conflict, IdempotencyMismatch, NotFound
-from persistence.tables import Artifact, Event, Job, Metric, Sample
+from persistence.tables import Artifact, Checkpoint, Dataset, Event, Job, Metric, Sample, Tenant, Upload
 from tests.fixtures.records import (
     claim_job,
     fake_hash,
@@ -22,6 +22,7 @@ from tests.fixtures.records import (
     make_checkpoint,
     make_dataset,
     make_job,
+    make_object,
     make_tenant,
     sample_row,
 )
@@ -188,9 +189,6 @@ def test_pages_show_every_job_once_newest_first(session: Session) -> None:
 
 
 def test_deleting_a_job_deletes_what_it_wrote_and_nothing_else(session: Session) -> None:
-    from persistence import artifacts, metrics, samples
-    from tests.fixtures.records import make_object
-
     job, other = make_job(session), make_job(session)
     for each in (job, other):
         token = claim_job(session, each.id).token
@@ -213,3 +211,14 @@ def test_a_finished_job_outlives_its_data_set(session: Session) -> None:
     session.refresh(job)
     assert job.dataset_id is None
     assert job.status == "succeeded"
+
+
+def test_a_tenant_goes_with_all_it_owns(session: Session) -> None:
+    kept = make_job(session)
+    for status in ("queued", "running", "succeeded"):
+        job, _ = job_in(session, status)
+        make_checkpoint(session, job.tenant_id)
+        session.execute(delete(Tenant).where(Tenant.id == job.tenant_id))
+        for table in (Job, Dataset, Checkpoint, Upload):
+            assert session.scalar(select(func.count()).where(table.tenant_id == job.tenant_id)) == 0
+    assert jobs.get(session, kept.tenant_id, kept.id).id == kept.id

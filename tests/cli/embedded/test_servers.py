@@ -18,8 +18,8 @@ import pytest
 import redis
 from sqlalchemy import NullPool, create_engine, text
 
-from cli.embedded import EmbeddedPostgres, EmbeddedRedis, FolderInUse, ServerStartFailed
-from cli.embedded.postgres import find_postgres
+from cli.embedded import EmbeddedPostgres, EmbeddedRedis, FolderInUse, NoSystemUser, ServerStartFailed
+from cli.embedded.postgres import _system_user, find_postgres
 
 
 @pytest.fixture
@@ -54,6 +54,13 @@ def test_servers_listen_on_no_port_let_no_other_user_in_and_postgres_is_not_root
             assert client.config_get("appendonly") == {"appendonly": "no"}
         for folder in ("run/postgres", "run/redis", "postgres"):
             assert (home / folder).stat().st_mode & 0o077 == 0
+
+
+def test_root_without_a_user_for_postgres_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.embedded.postgres._SYSTEM_USER", "no-such-user")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(NoSystemUser, match="MASKTUNE_DATABASE_URL"):
+        _system_user()
 
 
 def test_instances_in_two_folders_do_not_meet(home: Path) -> None:
