@@ -48,8 +48,12 @@ def test_torchs_settings_are_put_back_also_after_an_error() -> None:
             torch.backends.cudnn.deterministic,
         )
 
+    def fail_inside() -> None:
+        with deterministic(CPU):
+            assert torch.are_deterministic_algorithms_enabled()
+            raise InterruptedError
+
     before = settings()
-    with pytest.raises(InterruptedError), deterministic(CPU):
-        assert torch.are_deterministic_algorithms_enabled()
-        raise InterruptedError
+    with pytest.raises(InterruptedError):
+        fail_inside()
     assert settings() == before
