@@ -17,7 +17,9 @@ from sqlalchemy import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 from cli.embedded import EmbeddedPostgres
+from masktune_core import pipeline
 from masktune_core.config import JobConfig, resolve_config
+from masktune_core.data.dataset import Dataset
 from masktune_core.intake import IntakeReport, normalise
 from masktune_core.makers.biased_mnist import make_biased_mnist
 from persistence import datasets, jobs, objects, tenants, uploads
@@ -43,6 +45,13 @@ def normalised(raw_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     """The same, normalised once for all tests."""
     path = tmp_path_factory.mktemp("normalised") / "data.zip"
     return path, normalise(raw_archive, path)
+
+
+@pytest.fixture(scope="session")
+def alone(normalised: tuple[Path, IntakeReport], tmp_path_factory: pytest.TempPathFactory) -> pipeline.Result:
+    """What the core alone makes of `small_config()`, in this process and undisturbed."""
+    with Dataset.open(normalised[0]) as dataset:
+        return pipeline.run(small_config(), dataset, work_dir=tmp_path_factory.mktemp("alone"))
 
 
 @pytest.fixture

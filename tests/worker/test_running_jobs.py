@@ -9,12 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from masktune_core import pipeline
-from masktune_core.data.dataset import Dataset
 from masktune_core.intake import IntakeReport
 from persistence.database import transaction
 from persistence.store import ObjectStore
 from persistence.tables import Metric, Sample
-from tests.worker.conftest import JobMaker, small_config
+from tests.worker.conftest import JobMaker
 from tests.worker.driving import event_types, leftovers, read_artifacts, read_events, read_job
 from worker.context import Context
 from worker.supervisor import run_job
@@ -26,15 +25,13 @@ def test_a_job_ends_with_the_bits_that_the_core_alone_makes(
     store: ObjectStore,
     make_job: JobMaker,
     normalised: tuple[Path, IntakeReport],
-    tmp_path: Path,
+    alone: pipeline.Result,
 ) -> None:
     job_id = make_job()
     run_job(context, job_id)
     job = read_job(sessions, job_id)
     assert (job.status, job.error, job.stage, job.attempt) == ("succeeded", None, "evaluating", 1)
 
-    with Dataset.open(normalised[0]) as dataset:
-        alone = pipeline.run(small_config(), dataset, work_dir=tmp_path / "alone")
     made = read_artifacts(sessions, job_id)
     for name in ("masktune.safetensors", "erm.safetensors"):
         bits = hashlib.sha256(alone.artifacts[name].read_bytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
 import time
@@ -11,9 +12,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from masktune_core import pipeline
 from masktune_core.config import STAGES
 from persistence import jobs, resume_points
 from persistence.database import transaction
+from persistence.store import ObjectStore
 from tests.worker.conftest import JobMaker
 from tests.worker.driving import (
     event_types,
@@ -58,8 +61,14 @@ def test_a_job_is_cancelled_within_five_seconds_in_every_stage(
     assert leftovers(context.settings.home) == []
 
 
-def test_a_shutdown_in_the_middle_leaves_a_resume_point_from_which_the_job_goes_on(
-    context: Context, sessions: sessionmaker[Session], make_job: JobMaker
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_shutdown_in_the_middle_leaves_resume_points_from_which_the_job_goes_on_to_the_same_bits(
+    context: Context,
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    make_job: JobMaker,
+    alone: pipeline.Result,
+    damaged: bool,
 ) -> None:
     job_id = make_job()
     thread = run_held(context, job_id, "finetuning")
@@ -68,14 +77,21 @@ def test_a_shutdown_in_the_middle_leaves_a_resume_point_from_which_the_job_goes_
     thread.join()
     assert read_job(sessions, job_id).status == "queued"
     with transaction(sessions) as session:
-        assert resume_points.newest(session, job_id)[0].stage == "finetuning"
+        newest, before = resume_points.newest(session, job_id)
+    assert newest.stage == "finetuning"
+    if damaged:
+        path = store.local_path(newest.sha256)
+        assert path is not None
+        path.chmod(0o600)
+        path.write_bytes(b"damaged")
     context.stopping.clear()
     run_job(context, job_id)
-    assert read_job(sessions, job_id).status == "succeeded"
+    job = read_job(sessions, job_id)
+    assert job.status == "succeeded"
+    bits = hashlib.sha256(alone.artifacts["masktune.safetensors"].read_bytes()).hexdigest()
+    assert read_artifacts(sessions, job_id)["masktune.safetensors"] == bits
     second = [event for event in read_events(sessions, job_id) if event.attempt == 2]
-    assert [event.data["stage"] for event in second if event.type == "job.stage"] == [
-        "preparing",
-        "finetuning",
-        "evaluating",
-    ]
-    assert [event.data["stage"] for event in second if event.type == "job.resumed"] == ["finetuning"]
+    (resumed,) = (event.data for event in second if event.type == "job.resumed")
+    point = before if damaged else newest
+    assert (resumed["stage"], resumed["epoch"], resumed["step"]) == (point.stage, point.epoch, point.step)
+    assert [warning["code"] for warning in job.warnings].count("resume_point_unusable") == damaged
