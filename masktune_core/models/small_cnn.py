@@ -45,4 +45,4 @@ class SmallCNN(nn.Module):
 
 
 def _convolution(channels_in: int, channels_out: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(channels_in, channels_out, kernel_size=3), nn.BatchNorm2d(channels_out), nn.ReLU()
+    return nn.Conv2d(channels_in, channels_out, kernel_size=3), nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)
