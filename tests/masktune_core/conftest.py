@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ import torch
 from masktune_core.data.dataset import Dataset
 from masktune_core.intake.normalise import normalise
 from masktune_core.makers.biased_mnist import make_biased_mnist
+from masktune_core.pipeline import Result
+from tests.masktune_core.recorder import Recorder
+from tests.masktune_core.small_runs import go
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,3 +33,15 @@ def small_biased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
     normalise(source, folder / "dataset.zip")
     with Dataset.open(folder / "dataset.zip") as dataset:
         yield dataset
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `finished` ran."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="session")
+def finished(small_biased: Dataset, folder: Path) -> tuple[Result, Recorder]:
+    """A run with the default options, and all it told."""
+    return go(small_biased, folder)
