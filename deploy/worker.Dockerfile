@@ -19,7 +19,8 @@ COPY migrations/ migrations/
 COPY persistence/ persistence/
 COPY worker/ worker/
 RUN /opt/masktune/bin/pip install --no-deps --force-reinstall . \
-    && /opt/masktune/bin/python -c "import worker.app, sys; assert 'torch' not in sys.modules"
+    && MASKTUNE_DATABASE_URL=postgresql+psycopg://unused MASKTUNE_REDIS_URL=redis://unused \
+       /opt/masktune/bin/python -c "import worker.app, worker.supervisor, sys; assert 'torch' not in sys.modules"
 
 FROM python:3.13-slim-trixie
 
