@@ -28,7 +28,6 @@ class Stream(IntEnum):
     AFFINE = 3
     JITTER = 4
     LIGHTING = 5
-    RANDOM_SQUARE = 6
 
 
 def philox4x32(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:

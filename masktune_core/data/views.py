@@ -56,9 +56,6 @@ class Views:
         turned = np.stack([sin * dx + cos * dy, cos * dx - sin * dy], axis=1)
         return turned + half + self.shift
 
-    def __len__(self) -> int:
-        return len(self.boxes)
-
 
 def center_boxes(sizes: NDArray[np.int32], side: int | None) -> NDArray[np.int64]:
     """The centre square of `side` pixels of images (B, 2), or all of them: (B, 4) top, left, height, width.
