@@ -1,6 +1,7 @@
 """The tables, a file per noun. Alembic reads `Base.metadata` from here."""
 
 from persistence.tables.base import Base
+from persistence.tables.browser_sessions import BrowserSession, LoginAttempts, LoginLink
 from persistence.tables.checkpoints import Checkpoint
 from persistence.tables.datasets import Dataset, DatasetImage
 from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, Sample, StageTransition
@@ -11,11 +12,14 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "Base",
+    "BrowserSession",
     "Checkpoint",
     "Dataset",
     "DatasetImage",
     "Event",
     "Job",
+    "LoginAttempts",
+    "LoginLink",
     "Metric",
     "ResumePoint",
     "Sample",

@@ -1,0 +1,66 @@
+"""Browsers that are logged in: a random token in a cookie, of which only the SHA-256 is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.orm import Session
+
+from persistence.tables import ApiKey, BrowserSession
+
+LIFETIME: Final = timedelta(days=7)
+
+
+def create(session: Session, tenant_id: uuid.UUID, api_key_id: uuid.UUID | None = None) -> tuple[BrowserSession, str]:
+    """A new session and its token, which is never readable again; it ends after `LIFETIME`, or with the API key.
+
+    Forgets sessions whose time is over on the way.
+    """
+    session.execute(
+        delete(BrowserSession).where(BrowserSession.expires_at <= func.now()),
+        execution_options={"synchronize_session": False},
+    )
+    token = secrets.token_urlsafe(32)
+    opened = BrowserSession(
+        tenant_id=tenant_id, api_key_id=api_key_id, token_hash=_hash(token), expires_at=func.now() + LIFETIME
+    )
+    session.add(opened)
+    session.flush()
+    return opened, token
+
+
+def authenticate(session: Session, token: str) -> BrowserSession | None:
+    """The session with this token, unless it is unknown, over, logged out, or its API key was revoked."""
+    return session.scalars(
+        select(BrowserSession)
+        .outerjoin(ApiKey, ApiKey.id == BrowserSession.api_key_id)
+        .where(
+            BrowserSession.token_hash == _hash(token),
+            BrowserSession.expires_at > func.now(),
+            or_(BrowserSession.api_key_id.is_(None), ApiKey.revoked_at.is_(None)),
+        )
+    ).one_or_none()
+
+
+def end(session: Session, session_id: uuid.UUID) -> None:
+    """Log out: the token is refused from now on. Ending one that is not there changes nothing."""
+    session.execute(
+        delete(BrowserSession).where(BrowserSession.id == session_id), execution_options={"synchronize_session": False}
+    )
+
+
+def end_all(session: Session, tenant_id: uuid.UUID) -> None:
+    """Log every browser of a tenant out."""
+    session.execute(
+        delete(BrowserSession).where(BrowserSession.tenant_id == tenant_id),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
