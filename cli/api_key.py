@@ -14,11 +14,14 @@ TENANT = "local"
 NAME = "this data folder"
 
 
-def ensure_key(home: Home, env: Mapping[str, str], accepted: Callable[[str | None], bool]) -> str:
-    """The data folder's key; `accepted` asks the API whether it still knows one."""
-    key = home.read_key()
-    if accepted(key) and key is not None:
-        return key
+def ensure_key(home: Home, env: Mapping[str, str], accepted: Callable[[str], bool]) -> str:
+    """The data folder's key. `accepted` waits for the API and asks whether it knows a key."""
+    # A key that does not exist yet is made while the API still starts.
+    key = home.read_key() or _renew(home, env)
+    return key if accepted(key) else _renew(home, env)
+
+
+def _renew(home: Home, env: Mapping[str, str]) -> str:
     made = create_key(env, tenant=TENANT, name=NAME)
     write_private(home.key, made)
     return str(made["api_key"])

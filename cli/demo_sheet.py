@@ -85,5 +85,5 @@ def _rows(
         cue = (sample["group_name"] or sample["split"]).rpartition(" · ")[2]
         subtitle = f"{cue}, image {sample['index']}, {100 * sample['masked_fraction']:.1f} % masked"
         tiles = fetch_tiles(client, job["id"], sample["index"])
-        rows.append(SheetRow(f"a {classes[label]}", subtitle, verdicts[0], verdicts[1], tiles))
+        rows.append(SheetRow(f"class {classes[label]}", subtitle, verdicts[0], verdicts[1], tiles))
     return rows

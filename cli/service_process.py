@@ -19,19 +19,25 @@ _TAIL_BYTES = 16 * 2**10
 
 @dataclass(slots=True)
 class ServiceProcess:
-    """`arguments` follow the Python executable. The child leads its own process group, so that Ctrl-C in the terminal
-    reaches only the command line, which then stops its services in order."""
+    """`arguments` follow the Python executable. A service that has a `ready_file` writes it once it has started.
+
+    The child leads its own process group, so that Ctrl-C in the terminal reaches only the command line, which then
+    stops its services in order.
+    """
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
     folder: Path
     log: Path
+    ready_file: Path | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Must be called from the main thread: the kernel binds the child to the thread that made it."""
         rotate(self.log)
+        if self.ready_file:
+            self.ready_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, cli.bound.__file__, str(os.getpid()), sys.executable, *self.arguments],
@@ -46,6 +52,10 @@ class ServiceProcess:
     @property
     def pid(self) -> int:
         return self.process.pid if self.process else 0
+
+    @property
+    def has_started(self) -> bool:
+        return self.ready_file is None or self.ready_file.exists()
 
     @property
     def exit_code(self) -> int | None:

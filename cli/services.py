@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import time
@@ -105,7 +104,8 @@ class LocalServices:
         self._stack.enter_context(lock)
         port = free_port() if self.port is None else self.port
         require_free(port)
-        self.home.logs.mkdir(parents=True, exist_ok=True)
+        for folder in (self.home.logs, self.home.path / "run"):
+            folder.mkdir(parents=True, exist_ok=True)
         self._guard = Guard(self.home.path)
         self._stack.callback(self._guard.dismiss)
         env = environment(self.home, **self._start_stores())
@@ -151,42 +151,52 @@ class LocalServices:
         return urls
 
     def _plan(self, env: dict[str, str], port: int) -> list[ServiceProcess]:
+        """The API first, then the workers."""
         api = ["-m", "uvicorn", "api.main:create_app", "--factory", "--host", HOST, "--port", str(port)]
         api += ["--no-server-header", "--timeout-graceful-shutdown", "3"]
         celery = ["-m", "celery", "-A", "worker.app", "worker", "-P", "threads"]
         celery += ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-        commands = {
-            "api": api,
-            "worker": [*celery, "-Q", "jobs", "-n", "jobs@%h"],
-            "intake": [*celery, "-Q", "intake,control", "-c", "2", "-n", "intake@%h", "-B"],
-        }
-        names = {"api": "API", "worker": "job worker", "intake": "intake worker"}
-        return [
-            ServiceProcess(names[name], command, env, self.home.path, self.home.logs / f"{name}.log")
-            for name, command in commands.items()
-        ]
+        folder, logs = self.home.path, self.home.logs
+        planned = [ServiceProcess("API", api, env, folder, logs / "api.log")]
+        for name, queues, log in (
+            ("job worker", ["-Q", "jobs", "-n", "jobs@%h"], "worker.log"),
+            ("intake worker", ["-Q", "intake,control", "-c", "2", "-n", "intake@%h", "-B"], "intake.log"),
+        ):
+            pid_file = (
+                folder / "run" / f"{log.removesuffix('.log')}.pid"
+            )  # Celery writes it when its start has succeeded
+            command = [*celery, *queues, "--pidfile", str(pid_file)]
+            planned.append(ServiceProcess(name, command, env, folder, logs / log, pid_file))
+        return planned
 
-    def _accepts(self, key: str | None) -> bool:
-        """Whether the API is ready and knows this key."""
+    def _accepts(self, key: str) -> bool:
+        """Wait until the API is ready, then ask it whether it knows this key."""
         self._wait_ready()
-        if key is None:
-            return False
         headers = {"Authorization": f"Bearer {key}"}
         return httpx.get(f"{self.url}/v1/jobs", params={"limit": 1}, headers=headers, timeout=10.0).status_code == 200
 
     def _wait_ready(self) -> None:
+        """Until the API says that it is ready and every worker has started."""
         deadline = time.monotonic() + _READY_SECONDS
-        answer = "it does not answer"
+        missing = "the API does not answer"
         while time.monotonic() < deadline:
             self.check()
-            with contextlib.suppress(httpx.TransportError):
-                response = httpx.get(f"{self.url}/readyz", timeout=5.0)
-                if response.status_code == 200:
-                    return
-                answer = f"its readiness check answers {response.status_code}: {response.text[:500]}"
+            missing = self._missing()
+            if not missing:
+                return
             time.sleep(0.1)
-        api = self._processes[0]
-        raise ServicesError(f"the API was not ready after {_READY_SECONDS:.0f} s, {answer}; its log is {api.log}")
+        raise ServicesError(f"after {_READY_SECONDS:.0f} s {missing}; the logs are in {self.home.logs}")
+
+    def _missing(self) -> str:
+        """What is not ready yet, in words; empty when everything is."""
+        for process in self._processes:
+            if not process.has_started:
+                return f"the {process.name} has not started"
+        try:
+            response = httpx.get(f"{self.url}/readyz", timeout=5.0)
+        except httpx.TransportError:
+            return "the API does not answer"
+        return "" if response.status_code == 200 else f"the API is not ready: {response.text[:500]}"
 
     def _publish(self) -> None:
         pids = {process.name: process.pid for process in self._processes}

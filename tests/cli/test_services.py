@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,13 +10,23 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from cli.database import try_lock
+from cli.errors import ServicesError
+from cli.home import Home, RunningServices, write_private
+from cli.local_service import local_service
+from cli.output import Output
 from cli.services import HOST, free_port
+from cli.signals import StopSignals
 from tests.cli.command import COMMAND, environment, masktune, masktune_json, masktune_up, wait_until_nothing_runs
+
+_STOP_SECONDS = 40.0
 
 
 @pytest.fixture
@@ -25,24 +36,19 @@ def home() -> Iterator[Path]:
         yield Path(folder).resolve() / "home"
 
 
-def up_and_ready(home: Path, port: int) -> subprocess.CompletedProcess[str]:
-    return masktune(home, "up", "--port", str(port))
-
-
 def test_up_serves_until_it_is_stopped_and_finds_everything_again(home: Path) -> None:
     with masktune_up(home, free_port()) as (process, ready):
         assert httpx.get(ready["docs"]).status_code == 200
         made = masktune_json(home, "keys", "create", "a laptop", "--tenant", "other")
-        assert masktune_json(home, "jobs", "list") == {"data": []}
         key = ("--api-key", made["api_key"])
-        assert masktune(home, "jobs", "list", *key).returncode == 0
+        assert masktune_json(home, "jobs", "list", *key) == {"data": []}
 
-        again = up_and_ready(home, free_port())
+        again = masktune(home, "up", "--port", str(free_port()))
         assert again.returncode == 1
         assert f"already running at {ready['url']}" in again.stderr
 
         process.send_signal(signal.SIGINT)
-        assert process.wait(40.0) == 0
+        assert process.wait(_STOP_SECONDS) == 0
         wait_until_nothing_runs(home)
         assert not (home / "services.json").exists()
 
@@ -53,42 +59,54 @@ def test_up_serves_until_it_is_stopped_and_finds_everything_again(home: Path) ->
 
     first_key = (home / "demo-key.json").read_bytes()
     with masktune_up(home, free_port()) as (process, ready):
-        assert masktune(home, "jobs", "list", *key).returncode == 0
         assert (home / "demo-key.json").read_bytes() == first_key
+        assert masktune_json(home, "jobs", "list", *key) == {"data": []}
         masktune_json(home, "keys", "revoke", keys["a laptop"]["id"])
         refused = masktune(home, "jobs", "list", *key)
         assert (refused.returncode, "[unauthenticated]" in refused.stderr) == (1, True)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(40.0) == 0
+        assert process.wait(_STOP_SECONDS) == 0
 
 
-def test_a_killed_command_leaves_no_process_behind_and_the_next_start_recovers(home: Path) -> None:
-    with masktune_up(home, free_port()) as (process, _):
+def test_two_data_folders_do_not_meet_what_dies_is_started_again_and_what_is_killed_takes_all_with_it(
+    home: Path,
+) -> None:
+    other = home.parent / "other"
+    with masktune_up(home, free_port()) as (process, ready), masktune_up(other, free_port()) as (_, other_ready):
+        key = read_json(home / "demo-key.json")["api_key"]
+        statuses = {
+            url: httpx.get(f"{url}/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code
+            for url in (ready["url"], other_ready["url"])
+        }
+        assert statuses == {ready["url"]: 200, other_ready["url"]: 401}
+
+        worker = read_json(home / "services.json")["pids"]["job worker"]
+        os.kill(worker, signal.SIGKILL)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while read_json(home / "services.json")["pids"]["job worker"] == worker:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
         process.kill()
         process.wait()
         wait_until_nothing_runs(home)
-    with masktune_up(home, free_port()) as (process, ready):
-        assert httpx.get(f"{ready['url']}/readyz").status_code == 200
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(40.0) == 0
+        assert httpx.get(f"{other_ready['url']}/readyz").status_code == 200
+        with masktune_up(home, free_port()) as (again, again_ready):
+            assert httpx.get(f"{again_ready['url']}/readyz").status_code == 200
+            again.send_signal(signal.SIGTERM)
+            assert again.wait(_STOP_SECONDS) == 0
 
 
-def test_two_data_folders_do_not_meet_and_a_dead_service_is_started_again(home: Path) -> None:
-    other = home.parent / "other"
-    with masktune_up(home, free_port()) as (process, ready), masktune_up(other, free_port()) as (_, other_ready):
-        key = masktune_json(home, "keys", "create", "mine")["api_key"]
-        foreign = httpx.get(f"{other_ready['url']}/v1/jobs", headers={"Authorization": f"Bearer {key}"})
-        assert foreign.status_code == 401
+def test_a_command_uses_what_up_runs_over_the_data_folder_and_starts_nothing(home: Path) -> None:
+    with running(home, "up"), StopSignals() as signals:
+        with local_service(Home(home), signals, Output.make(json=True)) as service:
+            assert (service.url, service.api_key, service.started) == ("http://127.0.0.1:1", "mt_x", False)
 
-        worker = _pids(home)["job worker"]
-        os.kill(worker, signal.SIGKILL)
-        deadline = time.monotonic() + 20.0
-        while _pids(home)["job worker"] == worker:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert httpx.get(f"{ready['url']}/readyz").status_code == 200
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(40.0) == 0
+
+def test_a_command_does_not_use_what_a_demo_will_stop(home: Path) -> None:
+    with running(home, "demo"), StopSignals() as signals, pytest.raises(ServicesError, match="masktune demo"):
+        with local_service(Home(home), signals, Output.make(json=True)):
+            pass
 
 
 def test_a_taken_port_is_named_with_the_way_out_and_nothing_is_left(home: Path) -> None:
@@ -96,7 +114,7 @@ def test_a_taken_port_is_named_with_the_way_out_and_nothing_is_left(home: Path) 
         taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = up_and_ready(home, port)
+        done = masktune(home, "up", "--port", str(port))
     assert done.returncode == 1
     assert f"port {port} on 127.0.0.1 cannot be used" in done.stderr
     assert "--port" in done.stderr
@@ -115,8 +133,17 @@ def test_a_service_that_does_not_start_is_shown_with_its_last_log_lines(home: Pa
     wait_until_nothing_runs(home)
 
 
-def _pids(home: Path) -> dict[str, int]:
-    import json
+@contextmanager
+def running(home: Path, command: str) -> Iterator[None]:
+    """As if another process served over this data folder."""
+    folder = Home(home)
+    lock = try_lock(folder)
+    assert lock is not None
+    write_private(folder.key, {"api_key": "mt_x"})
+    folder.write_services(RunningServices("http://127.0.0.1:1", 1, "postgresql://", command))
+    with lock:
+        yield
 
-    pids: dict[str, int] = json.loads((home / "services.json").read_text())["pids"]
-    return pids
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
