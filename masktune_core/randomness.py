@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 import torch
 
+_SMALL_NETWORKS = frozenset({"small_cnn"})
+
 
 def derive_seed(seed: int, *parts: int | str) -> int:
     """A 63-bit seed for one purpose: BLAKE2b over the seed and the parts, the same on every machine.
@@ -28,11 +30,22 @@ def derive_seed(seed: int, *parts: int | str) -> int:
 def isolated(device: torch.device) -> Iterator[None]:
     """Restore torch's global generators (CPU, and `device` if it is a GPU) on the way out.
 
-    Inside, `torch.manual_seed` is free to use: dropout and weight initialisation know no other generator.
+    Inside, `seed_generators` is free to use: dropout and weight initialisation know no other generator.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seed torch's global generator of the CPU, and of `device` if it is a GPU.
+
+    Unlike `torch.manual_seed` it is cheap enough for every step: that one also records a stack trace for each call
+    while CUDA is not in use.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 @contextmanager
@@ -57,3 +70,20 @@ def deterministic(device: torch.device) -> Iterator[None]:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
         memory.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
+
+
+@contextmanager
+def cpu_threads(architecture: str, device: torch.device) -> Iterator[None]:
+    """Run a network that is too small for several threads on one, and put torch's number of threads back.
+
+    On a busy machine the threads of such a network spend their time waiting for each other (measured: 2 threads on 2
+    busy cores take 10 times as long as 1). The order in which a sum is taken also depends on their number, so one
+    thread makes its results the same on machines with different numbers of cores.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu" and architecture in _SMALL_NETWORKS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

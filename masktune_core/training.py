@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from masktune_core.config import JobConfig, RuntimeConfig
 from masktune_core.errors import ConfigError, OutOfGpuMemory, TrainingDiverged
-from masktune_core.randomness import derive_seed
+from masktune_core.randomness import derive_seed, seed_generators
 
 _CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for the device
 
@@ -157,7 +157,7 @@ def train_epoch(
         with closing(batches(start_step)) as source, gpu_memory("training"):
             for step, batch in enumerate(source, start_step):
                 before_step(step)
-                torch.manual_seed(derive_seed(seed, "step", step))
+                seed_generators(trainer.device, derive_seed(seed, "step", step))
                 trainer.step(batch, sums)
                 if trainer.device.type == "cpu" or step % _CHECK_EVERY == 0 or step == steps - 1:
                     trainer.require_finite_loss(sums, f"at step {step + 1} of {steps} of {where}")

@@ -26,7 +26,7 @@ from masktune_core.pipeline.mask_training import mask_training_images
 from masktune_core.pipeline.result import Result, finish
 from masktune_core.pipeline.session import Session
 from masktune_core.pipeline.state import RunState
-from masktune_core.randomness import derive_seed, deterministic, isolated
+from masktune_core.randomness import cpu_threads, derive_seed, deterministic, isolated, seed_generators
 from masktune_core.resume import RunIdentity, read_resume_point
 from masktune_core.saliency import cam_grid
 from masktune_core.training import Trainer, resolve_device
@@ -65,6 +65,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(isolated(device))
         stack.enter_context(deterministic(device))
+        stack.enter_context(cpu_threads(config.model.architecture, device))
         if config.data.group_by is not None:
             dataset = stack.enter_context(Dataset.open(dataset.path, group_by=config.data.group_by))
         runtime = config.runtime
@@ -102,7 +103,7 @@ def _prepare(
     resume: Path | None,
 ) -> Session:
     _require_usable(config, dataset, initial_state is not None)
-    torch.manual_seed(derive_seed(config.seed, "weights"))
+    seed_generators(device, derive_seed(config.seed, "weights"))
     pretrained = config.model.pretrained and initial_state is None and resume is None
     model = build_model(config.model.architecture, len(dataset.classes), pretrained)
     layer = cam_layer(model, config.model.cam_layer)

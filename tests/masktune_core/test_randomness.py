@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from masktune_core.randomness import derive_seed, deterministic, isolated
+from masktune_core.randomness import cpu_threads, derive_seed, deterministic, isolated, seed_generators
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def test_the_callers_generator_goes_on_as_if_nothing_had_been_drawn() -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     with isolated(CPU):
-        torch.manual_seed(99)
+        seed_generators(CPU, 99)
         torch.rand(100)
     assert torch.equal(torch.rand(3), expected)
 
@@ -57,3 +57,23 @@ def test_torchs_settings_are_put_back_also_after_an_error() -> None:
     with pytest.raises(InterruptedError):
         fail_inside()
     assert settings() == before
+
+
+def test_seeding_is_torchs_own() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    seed_generators(CPU, 7)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_small_network_runs_on_one_thread_and_a_large_one_on_all() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with cpu_threads("small_cnn", CPU):
+            assert torch.get_num_threads() == 1
+        with cpu_threads("resnet50", CPU):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
