@@ -6,7 +6,7 @@ from persistence.tables.checkpoints import Checkpoint
 from persistence.tables.datasets import Dataset, DatasetImage
 from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, Sample, StageTransition
 from persistence.tables.tenants import ApiKey, Tenant
-from persistence.tables.uploads import StoredObject, Upload
+from persistence.tables.uploads import IncomingUpload, StoredObject, Upload
 
 __all__ = [
     "ApiKey",
@@ -17,6 +17,7 @@ __all__ = [
     "Dataset",
     "DatasetImage",
     "Event",
+    "IncomingUpload",
     "Job",
     "LoginAttempts",
     "LoginLink",

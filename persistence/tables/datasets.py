@@ -17,7 +17,8 @@ class Dataset(Leased, Base):
 
     `classes` is a list of names, label = position. `attributes` is a list of `{"name", "values"}`, one per attribute
     column. `summary` holds counts per split, class and group. `problems` holds intake findings
-    `{"code", "where", "message", "severity"}`, at most 100; `problem_count` counts all.
+    `{"code", "where", "message", "severity"}`, at most 100; `problem_count` counts all. `report` is the preflight
+    report of a ready data set; one that was checked before there were reports has none.
     """
 
     __tablename__ = "datasets"
@@ -35,6 +36,7 @@ class Dataset(Leased, Base):
     classes: Mapped[JsonList]
     attributes: Mapped[JsonList]
     summary: Mapped[MaybeJson | None]
+    report: Mapped[MaybeJson | None]
     problems: Mapped[JsonList]
     problem_count: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[CreatedAt]

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import Base, CreatedAt, Id, Moment
 
 
 class Tenant(Base):
-    """An isolated customer: sees its own rows and nothing else."""
+    """An isolated customer: sees its own rows and nothing else.
+
+    A quota that is null is the one of the settings: bytes kept, data sets, and unfinished jobs.
+    """
 
     __tablename__ = "tenants"
 
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(String(100), unique=True)
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_datasets: Mapped[int | None]
+    quota_jobs: Mapped[int | None]
     created_at: Mapped[CreatedAt]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import Base, CreatedAt, Id, Moment
@@ -39,3 +39,31 @@ class Upload(Base):
     expires_at: Mapped[Moment] = mapped_column(index=True)
 
     __table_args__ = (Index("ix_uploads_tenant_id_id", "tenant_id", "id"),)
+
+
+class IncomingUpload(Base):
+    """An upload of which not every byte is there yet. Complete, it becomes the `Upload` of the same id.
+
+    `received` bytes are safe; `writer` names the one request that may add to them. `multipart_id` is S3's name for an
+    upload whose parts the client sends to S3 itself. `tus_metadata` is the header that it was created with. A row stays
+    for a while after its time, so that its owner is told that it has expired.
+    """
+
+    __tablename__ = "incoming_uploads"
+
+    id: Mapped[Id]
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    filename: Mapped[str] = mapped_column(String(255))
+    size: Mapped[int] = mapped_column(BigInteger)
+    received: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    expected_sha256: Mapped[str | None] = mapped_column(String(64))
+    tus_metadata: Mapped[str | None] = mapped_column(Text)
+    multipart_id: Mapped[str | None] = mapped_column(Text)
+    writer: Mapped[uuid.UUID | None]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Moment] = mapped_column(index=True)
+
+    __table_args__ = (
+        CheckConstraint("received between 0 and size", name="received_within_size"),
+        Index("ix_incoming_uploads_tenant_id_id", "tenant_id", "id"),
+    )
