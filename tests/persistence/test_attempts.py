@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from persistence import artifacts, events, jobs, leases, metrics, resume_points, samples
 from persistence.database import transaction
-from persistence.errors import LeaseLost, NotFound
+from persistence.errors import LeaseLost
 from persistence.tables import Event, Job, StageTransition
 from tests.fixtures.records import ERROR, claim_job, expire_lease, job_in, make_job, make_object, sample_row
 
@@ -121,7 +121,9 @@ def test_renew_extends_the_lease_and_tells_of_cancellation(session: Session) -> 
 
 def test_hand_back_queues_again_until_the_attempts_are_used_up(session: Session) -> None:
     job = make_job(session, max_attempts=2)
+    jobs.mark_dispatched(session, job.id)
     assert jobs.hand_back(session, job.id, claim_job(session, job.id).token, ERROR) == "queued"
+    session.refresh(job)
     assert (job.status, job.lease_token, job.stage, job.dispatched_at) == ("queued", None, None, None)
     assert job.error == ERROR
     assert jobs.hand_back(session, job.id, claim_job(session, job.id).token, ERROR) == "failed"
@@ -273,38 +275,3 @@ def test_a_rolled_back_change_leaves_no_event(sessions: sessionmaker[Session]) -
         job = session.get_one(Job, job_id)
         assert (job.status, job.event_seq, job.attempt) == ("queued", 1, 0)
         assert len(events.page(session, job_id).rows) == 1
-
-
-def test_resume_points_keep_the_newest_two_and_go_with_the_end(session: Session) -> None:
-    job = make_job(session)
-    token = claim_job(session, job.id).token
-    hashes = [make_object(session) for _ in range(4)]
-    for epoch, sha256 in enumerate(hashes):
-        resume_points.put(
-            session, job.id, token, sha256=sha256, size=5, stage="finetuning", iteration=2, epoch=epoch, step=1
-        )
-    points = resume_points.newest(session, job.id)
-    assert [(point.sha256, point.epoch, point.iteration, point.seq) for point in points] == [
-        (hashes[3], 3, 2, 4),
-        (hashes[2], 2, 2, 3),
-    ]
-    assert resume_points.forget_finished(session) == 0
-    jobs.finish(session, job.id, token, "succeeded")
-    assert resume_points.forget_finished(session) == 2
-    assert resume_points.newest(session, job.id) == []
-
-
-def test_an_artifact_of_the_same_name_replaces_the_one_before(session: Session) -> None:
-    job = make_job(session)
-    token = claim_job(session, job.id).token
-    for size in (1, 2):
-        artifacts.put(session, job.id, token, "erm.safetensors", make_object(session), size, "application/octet-stream")
-    artifacts.put(session, job.id, token, "config.json", make_object(session), 3, "application/json")
-    assert [(row.name, row.size) for row in artifacts.list_all(session, job.id)] == [
-        ("config.json", 3),
-        ("erm.safetensors", 2),
-    ]
-    assert artifacts.get(session, job.id, "config.json").media_type == "application/json"
-    with pytest.raises(NotFound, match="no artifact nothing"):
-        artifacts.get(session, job.id, "nothing")
-    assert events.page(session, job.id).rows[-1].data["name"] == "config.json"

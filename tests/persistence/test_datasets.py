@@ -76,12 +76,15 @@ def test_a_check_that_fails_names_the_problems(session: Session) -> None:
 
 def test_one_worker_checks_and_a_stale_one_writes_nothing(session: Session) -> None:
     dataset = make_dataset(session, make_tenant(session), ready=False)
+    datasets.mark_dispatched(session, dataset.id)
     stale = _claim(session, dataset)
     assert datasets.claim(session, dataset.id, "worker-2", 30.0) is None
     assert datasets.take_back_expired(session, dataset.id) is None
     _expire(session, dataset)
     assert list(datasets.expired(session)) == [dataset.id]
     assert datasets.take_back_expired(session, dataset.id) == "validating"
+    session.refresh(dataset)
+    assert dataset.dispatched_at is None, "it is due to be sent at once"
     fresh = _claim(session, dataset)
     assert (stale.attempt, fresh.attempt) == (1, 2)
     for write in (

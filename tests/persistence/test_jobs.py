@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, event, func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from masktune_core.config import PRESETS, JobConfig
@@ -39,7 +41,7 @@ def test_a_new_job_is_queued_with_its_whole_configuration(session: Session) -> N
     assert created
     assert (job.status, job.attempt, job.max_attempts, job.event_seq) == ("queued", 0, 3, 1)
     assert JobConfig.model_validate(job.config) == config
-    assert [event.type for event in events.page(session, job.id).rows] == ["job.queued"]
+    assert [each.type for each in events.page(session, job.id).rows] == ["job.queued"]
 
 
 def test_a_job_needs_a_ready_data_set_and_checkpoint_of_its_tenant(session: Session) -> None:
@@ -153,6 +155,29 @@ def test_a_data_set_cannot_be_deleted_while_a_job_is_being_created_on_it(session
             outcome = pool.submit(delete)
             assert not deleted.wait(0.3)
         assert outcome.result(10) == "dataset_in_use"
+
+
+def test_a_data_set_found_ready_stays_until_its_job_is_there(sessions: sessionmaker[Session]) -> None:
+    with transaction(sessions) as session:
+        tenant = make_tenant(session)
+        dataset_id = make_dataset(session, tenant).id
+    refused: list[OperationalError] = []
+
+    def try_to_delete() -> None:
+        with transaction(sessions) as other:
+            other.execute(text("SET LOCAL lock_timeout = '100ms'"))
+            datasets.delete(other, tenant, dataset_id)
+
+    def delete_meanwhile(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO jobs"):
+            with pytest.raises(OperationalError) as error:
+                try_to_delete()
+            refused.append(error.value)
+
+    with transaction(sessions) as session:
+        event.listen(session.connection(), "before_cursor_execute", delete_meanwhile)
+        make_job(session, tenant, dataset_id=dataset_id)
+    assert len(refused) == 1
 
 
 def test_another_tenant_finds_nothing(session: Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 from datetime import timedelta
@@ -108,6 +109,27 @@ with store.writer() as writer:
     assert store.sweep_staging(timedelta(hours=1)) == 0
     assert store.sweep_staging(timedelta(seconds=-1)) == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_bytes_are_on_disk_before_their_name_and_the_name_before_commit_returns(
+    disk: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put(disk)  # makes the folder
+    steps: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor: int) -> None:
+        steps.append("sync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
+        sync(descriptor)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    _put(disk)
+    assert steps == ["sync file", "rename", "sync folder"]
 
 
 def test_writing_stops_while_there_is_still_room(tmp_path: Path) -> None:
