@@ -34,7 +34,12 @@ class Job(Leased, Base):
     `config` is the resolved `JobConfig`. `progress` is the latest snapshot `{"stage", "iteration", "epoch", "epochs",
     "step", "steps", "loss", "accuracy", "images_per_second"}`. `warnings` is a list of `{"code", "message"}`.
     `manifest` records seed, versions, device and hashes. `error` is `{"code", "message", "stage", "retryable"}`.
-    `event_seq` is the number of the last event. A finished job outlives its data set and checkpoint: their ids become
+    `event_seq` is the number of the last event.
+
+    `priority` orders the jobs of one tenant, higher first. `claimed_at` is when the attempt under way began,
+    `ran_seconds` how long all attempts before it ran. `written` is the number of the attempt's last write, so that one
+    whose answer got lost is not made twice. `smaller_batches` counts retries with halved batches after the device ran
+    out of memory. A finished job outlives its data set and checkpoint: their ids become
     null; an unfinished one has a data set.
     """
 
@@ -49,8 +54,13 @@ class Job(Leased, Base):
     name: Mapped[str] = mapped_column(String(200))
     config: Mapped[Json]
     status: Mapped[str] = mapped_column(String(20), default="queued", server_default="queued")
+    priority: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     stage: Mapped[str | None] = mapped_column(String(20))
     max_attempts: Mapped[int] = mapped_column(default=3, server_default="3")
+    claimed_at: Mapped[Moment | None]
+    ran_seconds: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+    written: Mapped[int] = mapped_column(default=0, server_default="0")
+    smaller_batches: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     progress: Mapped[MaybeJson | None]
     warnings: Mapped[JsonList]
     manifest: Mapped[MaybeJson | None]
@@ -63,13 +73,18 @@ class Job(Leased, Base):
 
     __table_args__ = (
         CheckConstraint(
-            "status in ('queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')", name="status_known"
+            "status in ('queued', 'running', 'pausing', 'paused', 'cancelling', 'succeeded', 'failed', 'cancelled')",
+            name="status_known",
         ),
         UniqueConstraint("tenant_id", "idempotency_key"),
         Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
         Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", "id"),
         Index("ix_jobs_queued", "created_at", postgresql_where=text("status = 'queued'")),
-        Index("ix_jobs_leased", "lease_expires_at", postgresql_where=text("status in ('running', 'cancelling')")),
+        Index(
+            "ix_jobs_leased",
+            "lease_expires_at",
+            postgresql_where=text("status in ('running', 'pausing', 'cancelling')"),
+        ),
     )
 
 

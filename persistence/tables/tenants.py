@@ -13,7 +13,8 @@ from persistence.tables.base import Base, CreatedAt, Id, Moment
 class Tenant(Base):
     """An isolated customer: sees its own rows and nothing else.
 
-    A quota that is null is the one of the settings: bytes kept, data sets, and unfinished jobs.
+    A quota that is null is the one of the settings: bytes kept, data sets, unfinished jobs, and jobs that run at the
+    same time. `served_at` is when one of its jobs was last claimed: among equals, who waited longest is next.
     """
 
     __tablename__ = "tenants"
@@ -23,6 +24,8 @@ class Tenant(Base):
     quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     quota_datasets: Mapped[int | None]
     quota_jobs: Mapped[int | None]
+    quota_running: Mapped[int | None]
+    served_at: Mapped[Moment | None]
     created_at: Mapped[CreatedAt]
 
 
