@@ -1,4 +1,4 @@
-"""API keys on the command line: `python -m api.admin create-key | list-keys | revoke-key`.
+"""Keys and logins on the command line: `python -m api.admin create-key | list-keys | revoke-key | login-link`.
 
 Works on the database of `MASKTUNE_DATABASE_URL`; whoever can reach it may make keys.
 """
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from persistence import api_keys, tenants
+from persistence import api_keys, login_links, tenants
 from persistence.database import make_engine, session_factory, transaction
 from persistence.errors import NotFound
 from persistence.settings import get_settings
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m api.admin", description="Manage API keys.")
+    parser = argparse.ArgumentParser(prog="python -m api.admin", description="Manage API keys and logins.")
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create-key", help="make a key; its secret is shown this one time")
     create.add_argument("--tenant", required=True, type=_name, help="whose things the key may see; made if new")
@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--tenant", type=_name, help="only this tenant's")
     revoke = commands.add_parser("revoke-key", help="refuse a key from now on")
     revoke.add_argument("id", type=UUID, help="the key's id")
-    for command in (create, listing, revoke):
+    link = commands.add_parser("login-link", help="make an address that logs one browser in, once, within 15 minutes")
+    link.add_argument("--tenant", required=True, type=_name, help="whose things the browser may see; made if new")
+    for command in (create, listing, revoke, link):
         command.add_argument("--json", action="store_true", help="print one line of JSON")
     return parser
 
@@ -76,7 +78,12 @@ def _revoke(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
     return _shown(key, _tenant_name(session, key))
 
 
-_COMMANDS = {"create-key": _create, "list-keys": _list, "revoke-key": _revoke}
+def _login_link(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
+    link, token = login_links.create(session, tenants.get_or_create(session, chosen.tenant).id)
+    return {"path": f"/login/link?token={token}", "tenant": chosen.tenant, "expires_at": link.expires_at.isoformat()}
+
+
+_COMMANDS = {"create-key": _create, "list-keys": _list, "revoke-key": _revoke, "login-link": _login_link}
 
 
 def _tenant_name(session: Session, key: ApiKey) -> str:
@@ -95,7 +102,7 @@ def _shown(key: ApiKey, tenant: str) -> dict[str, Any]:
 
 
 def _plain(answer: dict[str, Any]) -> str:
-    """A key a block, a field a line."""
+    """A key or link a block, a field a line."""
     keys = answer.get("data", [answer])
     blocks = ["".join(f"{name:<13}{value}\n" for name, value in key.items() if value is not None) for key in keys]
     return "\n".join(blocks)

@@ -1,4 +1,7 @@
-"""Who calls: an API key in `Authorization: Bearer mt_…` (RFC 6750), always required under `/v1`."""
+"""Who calls: an API key in `Authorization: Bearer mt_…` (RFC 6750), or the cookie of a browser that is logged in.
+
+Always required under `/v1`. A request with the cookie that changes something must repeat the page's token.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 
+from api import cookies
 from api.errors import ApiError
 from api.request_ids import CALLER_IN_SCOPE
 from api.services import services_of
 from api.transactions import Transaction
-from persistence import api_keys
+from persistence import api_keys, browser_sessions
 from persistence.database import transaction
 
 _BEARER = HTTPBearer(
@@ -28,10 +32,11 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller: a tenant, through one of its keys."""
+    """The caller: a tenant, through one of its keys, or through a browser (`browser_session_id`)."""
 
     tenant_id: UUID
-    key_id: UUID
+    key_id: UUID | None
+    browser_session_id: UUID | None = None
 
 
 def authenticate(request: Request, session: Transaction, credentials: Credentials) -> Principal:
@@ -45,9 +50,31 @@ def authenticate_apart(request: Request, credentials: Credentials) -> Principal:
         return _principal(request, session, credentials)
 
 
+def browser_principal(request: Request, session: Session) -> Principal | None:
+    """Who is logged in in this browser, if anybody."""
+    token = request.cookies.get(cookies.SESSION)
+    opened = browser_sessions.authenticate(session, token) if token else None
+    if opened is None:
+        return None
+    request.scope[CALLER_IN_SCOPE] = {"tenant": str(opened.tenant_id), "browser": str(opened.id)}
+    return Principal(tenant_id=opened.tenant_id, key_id=opened.api_key_id, browser_session_id=opened.id)
+
+
+def require_csrf_token(request: Request, given: str | None) -> None:
+    """Raises `ApiError` (403) unless `given` is the token that belongs to the browser's cookie."""
+    if not cookies.csrf_matches(request.cookies.get(cookies.SESSION, ""), given):
+        detail = f"Send the page's token as '{cookies.CSRF_HEADER}'. If the page is old, load it again."
+        raise ApiError("csrf_failed", detail)
+
+
 def _principal(request: Request, session: Session, credentials: HTTPAuthorizationCredentials | None) -> Principal:
     if credentials is None:
-        raise _unauthenticated("Send 'Authorization: Bearer mt_…'.", error=None)
+        principal = browser_principal(request, session)
+        if principal is None:
+            raise _unauthenticated("Send 'Authorization: Bearer mt_…'.", error=None)
+        if request.method not in cookies.SAFE_METHODS:
+            require_csrf_token(request, request.headers.get(cookies.CSRF_HEADER))
+        return principal
     key = api_keys.authenticate(session, credentials.credentials)
     if key is None:
         raise _unauthenticated("This API key is unknown or revoked.", error="invalid_token")

@@ -23,6 +23,7 @@ from api.samples.endpoints import router as samples
 from api.services import Services
 from api.shutdown import on_stop_signal
 from api.uploads.endpoints import router as uploads
+from api.web import site
 from persistence.logging import configure_logging
 from persistence.settings import Settings, get_settings
 
@@ -45,6 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     for router in (uploads, datasets, checkpoints, jobs, events, metrics, artifacts, samples, presets, health):
         app.include_router(router)
+    site.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 

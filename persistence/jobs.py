@@ -114,11 +114,17 @@ def list_page(
     tenant_id: uuid.UUID,
     *,
     status: str | None = None,
+    dataset_id: uuid.UUID | None = None,
+    name: str | None = None,
     after: uuid.UUID | None = None,
     limit: int = 50,
 ) -> Page[Job]:
-    """The tenant's jobs, newest first."""
+    """The tenant's jobs, newest first; of one data set, or with `name` somewhere in their name."""
     statement = select(Job).where(Job.tenant_id == tenant_id)
+    if dataset_id is not None:
+        statement = statement.where(Job.dataset_id == dataset_id)
+    if name is not None:
+        statement = statement.where(Job.name.icontains(name, autoescape=True))
     if status is not None:
         statement = statement.where(Job.status == status)
     if after is not None:

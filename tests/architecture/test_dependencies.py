@@ -29,6 +29,7 @@ BROUGHT_BY = {
     "s3transfer": "boto3",
     "pydantic-core": "pydantic",
     "typing-extensions": "pydantic",
+    "markupsafe": "jinja2",
 }
 METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

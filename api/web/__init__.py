@@ -1,0 +1,1 @@
+"""The web pages: a folder per noun with its endpoints, its view and its templates, over the API's own services."""

@@ -1,0 +1,32 @@
+"""All pages, and how they are put into the application."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from starlette.responses import RedirectResponse, Response
+
+from api.web.assets import router as assets
+from api.web.jobs.listing import router as job_list
+from api.web.login.endpoints import router as login
+from api.web.middleware import PageMiddleware
+from api.web.visitors import LoginNeeded, require_visitor, to_login
+
+start = APIRouter(include_in_schema=False)
+
+
+@start.get("/", dependencies=[Depends(require_visitor)])
+def start_page() -> Response:
+    """Most visits are about jobs."""
+    return RedirectResponse("/jobs", status_code=303)
+
+
+def install(app: FastAPI) -> None:
+    """Add the pages to `app`."""
+    for router in (start, assets, login, job_list):
+        app.include_router(router)
+    app.add_exception_handler(LoginNeeded, _login_needed)
+    app.add_middleware(PageMiddleware)
+
+
+async def _login_needed(request: Request, _: Exception) -> Response:
+    return to_login(request)

@@ -1,0 +1,35 @@
+// On every page: times that stay fresh, messages for what went wrong, confirmation of what cannot be undone, copying.
+import { toast } from "./toast.js";
+import { refreshTimes } from "./times.js";
+
+setInterval(refreshTimes, 15_000);
+
+document.addEventListener("htmx:responseError", (event) => {
+  const answer = event.detail.xhr;
+  if (answer.status === 401) return; // the login page is on its way
+  let text = `The server answered ${answer.status}.`;
+  try {
+    text = JSON.parse(answer.responseText).detail;
+  } catch {
+    // Not a problem document: the status has to do.
+  }
+  toast(text, "bad");
+});
+document.addEventListener("htmx:sendError", () => toast("The server cannot be reached.", "bad"));
+
+document.addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const source = button.dataset.copy ? document.getElementById(button.dataset.copy) : button.previousElementSibling;
+  try {
+    await navigator.clipboard.writeText(source.textContent.trim());
+    toast("Copied.");
+  } catch {
+    getSelection().selectAllChildren(source);
+  }
+});

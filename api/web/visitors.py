@@ -1,0 +1,76 @@
+"""Who looks at a page; nobody is sent to the login."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import Depends, Request
+from starlette.datastructures import FormData
+from starlette.responses import RedirectResponse, Response
+
+from api import cookies
+from api.auth import browser_principal, require_csrf_token
+from api.transactions import Transaction
+from persistence.tables import Tenant
+
+_IN_SCOPE: Final = "masktune.visitor"
+
+
+class LoginNeeded(Exception):
+    """Nobody is logged in here, or not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who is logged in, and the token for their forms."""
+
+    tenant_id: UUID
+    tenant_name: str
+    browser_session_id: UUID
+    csrf_token: str
+
+
+def require_visitor(request: Request, session: Transaction) -> Visitor:
+    """The visitor. Raises `LoginNeeded`."""
+    principal = browser_principal(request, session)
+    if principal is None or principal.browser_session_id is None:
+        raise LoginNeeded
+    visitor = Visitor(
+        tenant_id=principal.tenant_id,
+        tenant_name=session.get_one(Tenant, principal.tenant_id).name,
+        browser_session_id=principal.browser_session_id,
+        csrf_token=cookies.csrf_token(request.cookies[cookies.SESSION]),
+    )
+    request.scope[_IN_SCOPE] = visitor
+    return visitor
+
+
+def visitor_in(request: Request) -> Visitor | None:
+    """The visitor that `require_visitor` found for this request."""
+    visitor: Visitor | None = request.scope.get(_IN_SCOPE)
+    return visitor
+
+
+async def read_form(request: Request) -> FormData:
+    """The fields of a form whose token is right, in a field or, from htmx, in a header. Raises `ApiError` (403)."""
+    form = await request.form(max_files=0, max_fields=500)
+    field = form.get(cookies.CSRF_FIELD)
+    require_csrf_token(request, request.headers.get(cookies.CSRF_HEADER) or (field if isinstance(field, str) else None))
+    return form
+
+
+def to_login(request: Request) -> Response:
+    """Have the browser log in and come back."""
+    if request.headers.get("HX-Request"):
+        # htmx would put the login form into a corner of the page; this takes the whole window there.
+        return Response(status_code=401, headers={"HX-Redirect": "/login", "Cache-Control": "no-store"})
+    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    target = "/login" if request.method != "GET" or wanted == "/" else f"/login?next={quote(wanted, safe='')}"
+    return RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
+
+
+Visited = Annotated[Visitor, Depends(require_visitor)]
+Form = Annotated[FormData, Depends(read_form)]
