@@ -170,6 +170,14 @@ def probabilities(logits: Tensor) -> Floats:
     return values
 
 
+def class_probabilities(model: nn.Module, images: Tensor) -> Floats:
+    """(B, K) float64 probabilities of images (B, 3, S, S), to the bit those of the logits that `explain` returns."""
+    if images.device.type == "cpu":
+        images = images.contiguous(memory_format=torch.channels_last)  # as `explain` does: the same kernels
+    with torch.no_grad():
+        return probabilities(model(images))
+
+
 def read_off(probability: Floats) -> Predictions:
     """The most probable class of each row of (B, K) probabilities; the first of equals."""
     predicted = probability.argmax(axis=1)
@@ -190,12 +198,10 @@ def predict(
     """
     model.eval()
     parts = []
-    with torch.no_grad(), gpu_memory("evaluating"):
+    with gpu_memory("evaluating"):
         for batch in loader.eval_batches(indices, batch_size=batch_size):
             before_batch()
-            # channels last, as `explain` does it: the same kernels, so the same bits
-            image = batch.image.contiguous(memory_format=torch.channels_last)
-            parts.append(read_off(probabilities(model(image))))
+            parts.append(read_off(class_probabilities(model, batch.image)))
     if not parts:
         return Predictions(np.empty(0, dtype=np.int64), np.empty(0))
     return Predictions(

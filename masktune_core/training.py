@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from masktune_core.config import JobConfig, RuntimeConfig
@@ -150,11 +151,11 @@ def train_epoch(
     `sums` as they are after `step` finished steps, and is called once more after the last. `seed` is the epoch's:
     dropout at each step draws from it and the step.
 
-    Raises `TrainingDiverged`, `OutOfGpuMemory`.
+    Raises `TrainingDiverged`, `OutOfGpuMemory`, and `ConfigError` if the model was to be compiled and cannot be.
     """
     trainer.model.train()
     if start_step < steps:
-        with closing(batches(start_step)) as source, gpu_memory("training"):
+        with closing(batches(start_step)) as source, gpu_memory("training"), compilation():
             for step, batch in enumerate(source, start_step):
                 before_step(step)
                 seed_generators(trainer.device, derive_seed(seed, "step", step))
@@ -163,6 +164,18 @@ def train_epoch(
                     trainer.require_finite_loss(sums, f"at step {step + 1} of {steps} of {where}")
     before_step(steps)
     trainer.require_finite_weights(f"after {where}")
+
+
+@contextmanager
+def compilation() -> Iterator[None]:
+    """Turn the failure of `torch.compile`, which shows at the first step, into `ConfigError`."""
+    try:
+        yield
+    except TorchDynamoException as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"runtime.compile: the model cannot be compiled here ({first_line}): set it to false"
+        ) from error
 
 
 @contextmanager

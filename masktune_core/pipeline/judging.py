@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from masktune_core.callbacks import SampleBatch
 from masktune_core.data.loader import Batch
-from masktune_core.evaluation import Floats, Predictions, probabilities, read_off
+from masktune_core.evaluation import Predictions, class_probabilities, probabilities, read_off
 from masktune_core.models import build_model
 from masktune_core.pipeline.mask_training import explain_batch, make_masks, open_masks
 from masktune_core.pipeline.session import Session
@@ -82,7 +82,7 @@ def _judge_batch(
     indices = batch.index.numpy()
     before, after = explain_batch(models[0], batch, config), explain_batch(models[-1], batch, config)
     p_before, p_after = probabilities(before.logits), probabilities(after.logits)
-    middle = [read_off(_plain(model, batch)) for model in models[1:-1]]
+    middle = [read_off(class_probabilities(model, batch.image)) for model in models[1:-1]]
     first, last = read_off(p_before), read_off(p_after)
     fraction, masks = _masks(session, split, indices, before.cams)
     samples = SampleBatch(
@@ -102,11 +102,6 @@ def _judge_batch(
         masks=masks,
     )
     return [first, *middle, last, read_off(combine(p_before, p_after))], samples
-
-
-def _plain(model: nn.Module, batch: Batch) -> Floats:
-    with torch.no_grad():
-        return probabilities(model(batch.image.contiguous(memory_format=torch.channels_last)))
 
 
 def _masks(

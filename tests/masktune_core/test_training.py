@@ -74,6 +74,38 @@ def test_channels_last_changes_the_layout_not_the_step() -> None:
         torch.testing.assert_close(ours, reference)
 
 
+def test_a_compiled_model_makes_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="aot_eager"))  # needs no C++ compiler
+    images = batch()
+    for ours, reference in zip(after_step({"runtime": {"compile": True}}, images), after_step({}, images), strict=True):
+        torch.testing.assert_close(ours, reference)
+
+
+def test_a_model_that_cannot_be_compiled_is_a_matter_of_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend=broken))
+    trainer = trainer_of(plain_model(), {"runtime": {"compile": True}})
+
+    def batches(start: int) -> Generator[Images, None, None]:
+        yield batch()
+
+    with pytest.raises(ConfigError, match=r"runtime\.compile.*no C\+\+ compiler.*set it to false"):
+        train_epoch(
+            trainer,
+            batches,
+            EpochSums.zero(CPU),
+            steps=1,
+            start_step=0,
+            seed=0,
+            where="ERM, epoch 1",
+            before_step=lambda step: None,
+        )
+
+
 def test_sums_weight_images_not_batches() -> None:
     model, sums = plain_model(), EpochSums.zero(CPU)
     trainer = trainer_of(model, {"erm": {"optimizer": {"lr": 1e-12}}})
