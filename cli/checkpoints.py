@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
-from cli.output import Output, record, table
+from cli.output import Output, moment, record, table
 from cli.transfer import transfer_bar
 from cli.waiting import wait_until_ready
 
@@ -22,9 +22,10 @@ def list_checkpoints(
     """Show the checkpoints, newest first."""
     with connect(url, api_key) as client:
         found = list(client.pages("/v1/checkpoints", limit=limit))
-    columns = ["id", "name", "status", "architecture", "num_classes", "created_at"]
-    rows = [[checkpoint.get(column) for column in columns] for checkpoint in found]
-    Output.make(json=json).result({"data": found}, table(columns, rows, right=["num_classes"]))
+    columns = ["id", "name", "status", "architecture", "classes", "created (UTC)"]
+    fields = ("id", "name", "status", "architecture", "num_classes")
+    rows = [[*(checkpoint[field] for field in fields), moment(checkpoint["created_at"])] for checkpoint in found]
+    Output.make(json=json).result({"data": found}, table(columns, rows, right=["classes"]))
 
 
 @app.command("show")

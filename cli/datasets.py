@@ -9,7 +9,7 @@ import typer
 
 from cli.client import Client
 from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
-from cli.output import Output, record, size, table
+from cli.output import Output, moment, record, size, table
 from cli.transfer import transfer_bar
 from cli.waiting import problem_lines, wait_until_ready
 
@@ -27,8 +27,9 @@ def list_datasets(
     """Show the data sets, newest first."""
     with connect(url, api_key) as client:
         found = list(client.pages("/v1/datasets", limit=limit))
-    columns = ["id", "name", "status", "images", "layout", "created"]
-    rows = [[d["id"], d["name"], d["status"], d.get("image_count"), d.get("layout"), d["created_at"]] for d in found]
+    columns = ["id", "name", "status", "images", "layout", "created (UTC)"]
+    fields = ("id", "name", "status", "image_count", "layout")
+    rows = [[*(dataset[field] for field in fields), moment(dataset["created_at"])] for dataset in found]
     Output.make(json=json).result({"data": found}, table(columns, rows, right=["images"]))
 
 

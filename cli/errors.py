@@ -55,7 +55,8 @@ class Problem(CliError):
 
     def _render(self) -> str:
         detail = f": {self.detail}" if self.detail and self.detail != self.title else ""
-        lines = [f"{self.title}{detail} [{self.code}]"]
+        request = f", request {self.body['request_id']}" if self.status >= 500 and self.body.get("request_id") else ""
+        lines = [f"{self.title}{detail} [{self.code}{request}]"]
         lines += [f"  {where}: {message}" for where, message in _findings(self.body)]
         return "\n".join(lines)
 

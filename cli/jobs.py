@@ -17,7 +17,7 @@ from cli.comparison import comparison_table, from_metrics
 from cli.job_events import JobEvent
 from cli.job_watch import follow
 from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
-from cli.output import Output, percent, record, table
+from cli.output import Output, moment, percent, record, table
 
 app = typer.Typer(help="MaskTune jobs on the service.", no_args_is_help=True)
 
@@ -36,8 +36,11 @@ def list_jobs(
     """Show the jobs, newest first."""
     with connect(url, api_key) as client:
         found = list(client.pages("/v1/jobs", limit=limit, status=status))
-    columns = ["id", "name", "status", "stage", "created_at", "finished_at"]
-    Output.make(json=json).result({"data": found}, table(columns, [[job.get(c) for c in columns] for job in found]))
+    columns = ["id", "name", "status", "stage", "created (UTC)", "finished (UTC)"]
+    rows = [
+        [*(job[field] for field in columns[:4]), moment(job["created_at"]), moment(job["finished_at"])] for job in found
+    ]
+    Output.make(json=json).result({"data": found}, table(columns, rows))
 
 
 @app.command("show")

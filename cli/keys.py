@@ -10,7 +10,7 @@ from cli.api_key import TENANT, admin, create_key
 from cli.database import database
 from cli.home import resolve_home
 from cli.options import HomeOption, JsonOption
-from cli.output import Output, record, table
+from cli.output import Output, moment, record, table
 
 app = typer.Typer(help="API keys of the data folder's service.", no_args_is_help=True)
 
@@ -34,8 +34,9 @@ def list_keys(home: HomeOption = None, json: JsonOption = False) -> None:
     with database(resolve_home(home)) as env:
         answer = admin(env, "list-keys")
     keys: list[dict[str, Any]] = answer["data"] if isinstance(answer, dict) else answer
-    columns = ["id", "tenant", "name", "prefix", "created_at", "last_used_at", "revoked_at"]
-    rows = [[key.get(column) for column in columns] for key in keys]
+    columns = ["id", "tenant", "name", "prefix", "created (UTC)", "last used", "revoked"]
+    times = ("created_at", "last_used_at", "revoked_at")
+    rows = [[*(key[field] for field in columns[:4]), *(moment(key[field]) for field in times)] for key in keys]
     Output.make(json=json).result({"data": keys}, table(columns, rows))
 
 

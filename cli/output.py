@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_PLAIN_WIDTH = 120
+_PLAIN_WIDTH = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,12 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
-    """Rows under headings; columns named in `right` are aligned to the right."""
+    """Rows under headings; columns named in `right` are aligned to the right. An id is never folded, to be copied."""
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        made.add_column(
+            name, justify="right" if name in right else "left", overflow="fold", no_wrap=name in {"id", "sha256"}
+        )
     for row in rows:
         made.add_row(*(Text("–" if cell is None else str(cell)) for cell in row))
     return made
@@ -76,6 +78,11 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     raise AssertionError("unreachable")
+
+
+def moment(value: object) -> str | None:
+    """A time as the service writes it (ISO 8601, UTC), to the second."""
+    return None if value is None else str(value)[:19].replace("T", " ")
 
 
 def percent(value: float | None) -> str:

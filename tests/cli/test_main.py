@@ -38,7 +38,8 @@ def test_a_problem_of_the_service_is_rendered_and_fails_the_command(home: Path) 
 
 
 def test_a_list_is_json_on_stdout_or_a_table(home: Path) -> None:
-    job = {"id": "j-1", "name": "first", "status": "running", "stage": None, "created_at": "2026-01-31T12:00:00Z"}
+    times = {"created_at": "2026-01-31T12:00:00Z", "finished_at": None}
+    job = {"id": "j-1", "name": "first", "status": "running", "stage": None, **times}
 
     def answer(request: Request, number: int) -> None:
         request.reply(200, json.dumps({"data": [job], "has_more": False, "next": None}).encode())
