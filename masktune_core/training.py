@@ -15,7 +15,6 @@ from typing import Any, Protocol, cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from masktune_core.config import JobConfig, RuntimeConfig
@@ -171,11 +170,13 @@ def compilation() -> Iterator[None]:
     """Turn the failure of `torch.compile`, which shows at the first step, into `ConfigError`."""
     try:
         yield
-    except TorchDynamoException as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"runtime.compile: the model cannot be compiled here ({first_line}): set it to false"
-        ) from error
+    except RuntimeError as error:
+        from torch._dynamo.exc import TorchDynamoException  # a second to import, and needed only here
+
+        if not isinstance(error, TorchDynamoException):
+            raise
+        reason = " ".join(str(error).split("\n")[:2])
+        raise ConfigError(f"runtime.compile: the model cannot be compiled here ({reason}): set it to false") from error
 
 
 @contextmanager
