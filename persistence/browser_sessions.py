@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from persistence import api_keys
 from persistence.tables import ApiKey, BrowserSession
 
 LIFETIME: Final = timedelta(days=7)
@@ -35,14 +36,14 @@ def create(session: Session, tenant_id: uuid.UUID, api_key_id: uuid.UUID | None 
 
 
 def authenticate(session: Session, token: str) -> BrowserSession | None:
-    """The session with this token, unless it is unknown, over, logged out, or its API key was revoked."""
+    """The session with this token, unless it is unknown, over, logged out, or its API key was revoked or is over."""
     return session.scalars(
         select(BrowserSession)
         .outerjoin(ApiKey, ApiKey.id == BrowserSession.api_key_id)
         .where(
             BrowserSession.token_hash == _hash(token),
             BrowserSession.expires_at > func.now(),
-            or_(BrowserSession.api_key_id.is_(None), ApiKey.revoked_at.is_(None)),
+            or_(BrowserSession.api_key_id.is_(None), api_keys.is_active()),
         )
     ).one_or_none()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import Base, CreatedAt, Id, Moment
@@ -30,7 +30,10 @@ class Tenant(Base):
 
 
 class ApiKey(Base):
-    """A bearer key. Only its SHA-256 is kept; `prefix` is what a person recognises it by."""
+    """A bearer key. Only its SHA-256 is kept; `prefix` is what a person recognises it by.
+
+    `replaced_by` is the key that rotation made of it; it then works until `expires_at`.
+    """
 
     __tablename__ = "api_keys"
 
@@ -39,6 +42,11 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(100))
     prefix: Mapped[str] = mapped_column(String(16))
     key_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    scope: Mapped[str] = mapped_column(String(10), default="write", server_default="write")
     created_at: Mapped[CreatedAt]
     last_used_at: Mapped[Moment | None]
+    expires_at: Mapped[Moment | None]
     revoked_at: Mapped[Moment | None]
+    replaced_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("api_keys.id", ondelete="SET NULL"))
+
+    __table_args__ = (CheckConstraint("scope in ('read', 'write', 'admin')", name="scope_known"),)
