@@ -4,12 +4,18 @@ PersistenceError
 ├── NotFound                 no such row for this tenant
 ├── Conflict                 the request does not fit the row's state; has a stable `code`
 │   ├── IllegalTransition    the job state machine has no such step
-│   └── IdempotencyMismatch  the key was used for another request
+│   ├── IdempotencyMismatch  the key was used for another request
+│   ├── OffsetMismatch       an upload goes on from another byte
+│   └── UploadSuperseded     another request goes on with the upload
+├── QuotaExceeded            the tenant has as much as it may have
+├── UploadExpired            an unfinished upload whose time has passed
 ├── LeaseLost                another attempt owns the row now: stop, write nothing more
 └── StoreError               the object store
     ├── ObjectMissing        no bytes under this hash
     ├── ObjectCorrupt        the bytes no longer have this hash
     ├── OutOfDisk            writing would leave too little free space
+    ├── IncomingBusy         another request is adding to the same upload
+    ├── IncomingLost         the bytes of an unfinished upload are no longer there
     └── StoreUnavailable     the store does not answer; the same call may succeed later
 """
 
@@ -56,6 +62,40 @@ class IdempotencyMismatch(Conflict):
         )
 
 
+class OffsetMismatch(Conflict):
+    """`offset` is where the upload goes on."""
+
+    def __init__(self, upload_id: uuid.UUID, offset: int, given: int) -> None:
+        self.offset = offset
+        super().__init__("offset_mismatch", f"upload {upload_id} goes on at byte {offset}, not at {given}")
+
+
+class UploadSuperseded(Conflict):
+    def __init__(self, upload_id: uuid.UUID) -> None:
+        super().__init__(
+            "upload_superseded", f"another request goes on with upload {upload_id}, or has ended it: ask for its state"
+        )
+
+
+class QuotaExceeded(PersistenceError):
+    """`kind` is bytes, datasets or jobs; `more` on top of `used` would exceed `limit`."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, kind: str, limit: int, used: int, more: int) -> None:
+        self.kind, self.limit, self.used, self.more = kind, limit, used, more
+        noun = {"bytes": "bytes", "datasets": "data sets", "jobs": "unfinished jobs"}[kind]
+        super().__init__(f"{more} more {noun} on top of {used} exceed the limit of {limit}: delete some, or wait")
+
+
+class UploadExpired(PersistenceError):
+    code = "upload_expired"
+
+    def __init__(self, upload_id: uuid.UUID) -> None:
+        self.id = upload_id
+        super().__init__(f"upload {upload_id} has expired: begin a new one")
+
+
 class LeaseLost(PersistenceError):
     code = "lease_lost"
 
@@ -96,6 +136,23 @@ class OutOfDisk(StoreError):
             f"only {free >> 20} MiB of disk are free and {needed >> 20} MiB must stay free: "
             "delete data sets or jobs, or give the store a larger disk"
         )
+
+
+class IncomingBusy(StoreError):
+    code = "upload_locked"
+    retryable = True
+
+    def __init__(self, upload_id: uuid.UUID) -> None:
+        self.id = upload_id
+        super().__init__(f"another request is adding to upload {upload_id}: wait for its end, then ask for the offset")
+
+
+class IncomingLost(StoreError):
+    code = "upload_expired"
+
+    def __init__(self, upload_id: uuid.UUID) -> None:
+        self.id = upload_id
+        super().__init__(f"the received bytes of upload {upload_id} are gone: begin a new upload")
 
 
 class StoreUnavailable(StoreError):

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     dataset_max_images: Annotated[int, Field(gt=0)] = 2_000_000
     image_max_pixels: Annotated[int, Field(gt=0)] = 50_000_000
 
+    tenant_max_bytes: Annotated[int, Field(gt=0)] = 500 * 2**30
+    tenant_max_datasets: Annotated[int, Field(gt=0)] = 1000
+    tenant_max_jobs: Annotated[int, Field(gt=0)] = 200
     devices: str = Field(default="auto", description="Comma list: cpu, cuda:0, …; auto: every GPU, else cpu.")
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 1.0

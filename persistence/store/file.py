@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from persistence.errors import ObjectCorrupt, ObjectMissing
+from persistence.store.incoming import IncomingArea
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
 from persistence.store.staging import StagedWriter, copy_in, disk_full, staged, sweep
 from persistence.store.verified import VerifiedReader, is_hash, require_hash, verified_chunks
@@ -29,6 +30,8 @@ class FileStore:
         self._headroom = headroom
         self._objects.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(parents=True, exist_ok=True)
+        self.incoming = IncomingArea(root / "incoming", headroom=headroom, publish=self._publish)
+        self.multipart: None = None
 
     def writer(self) -> AbstractContextManager[StagedWriter]:
         return staged(self._staging, self._headroom, self._publish)

@@ -7,7 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
+
+if TYPE_CHECKING:
+    from persistence.store.incoming import IncomingArea
+    from persistence.store.multipart import MultipartArea
 
 CHUNK: Final = 1 << 20
 """Bytes moved at a time."""
@@ -101,6 +105,16 @@ class ObjectStore(Protocol):
 
     def list_all(self) -> Iterator[ObjectInfo]:
         """Every object, in no order."""
+        ...
+
+    @property
+    def incoming(self) -> IncomingArea:
+        """Where objects arrive over several requests."""
+        ...
+
+    @property
+    def multipart(self) -> MultipartArea | None:
+        """Where clients send parts of objects to the store themselves; None where they cannot."""
         ...
 
     def sweep_staging(self, older_than: timedelta) -> int:

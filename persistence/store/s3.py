@@ -5,18 +5,18 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 import boto3
-from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
-from persistence.errors import ObjectCorrupt, ObjectMissing, StoreUnavailable
+from persistence.errors import ObjectCorrupt, ObjectMissing
+from persistence.store.incoming import IncomingArea
+from persistence.store.multipart import MultipartArea, translated
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
 from persistence.store.staging import StagedWriter, staged, sweep
 from persistence.store.verified import VerifiedReader, hash_stream, is_hash, require_hash, verified_chunks
@@ -45,6 +45,10 @@ class S3Store:
                 max_pool_connections=32,
             ),
         )
+        self.incoming = IncomingArea(self._spool / "incoming", headroom=headroom, publish=self._publish)
+        self.multipart = MultipartArea(
+            self._client, bucket, f"{prefix}/incoming/" if prefix else "incoming/", key_of=self._key
+        )
 
     def writer(self) -> AbstractContextManager[StagedWriter]:
         return staged(self._spool, self._headroom, self._publish)
@@ -62,7 +66,7 @@ class S3Store:
         if length == 0:
             self.stat(sha256)
             return b""
-        with self._body(sha256, offset, offset + length) as body, _translated(sha256):
+        with self._body(sha256, offset, offset + length) as body, translated(sha256):
             data = body.read()
         if len(data) != length:
             raise ObjectCorrupt(sha256, f"bytes {offset} to {offset + length} are not all there")
@@ -79,7 +83,7 @@ class S3Store:
             path.replace(destination)
 
         with staged(destination.parent, self._headroom, publish) as writer:
-            with self._body(sha256) as body, _translated(sha256):
+            with self._body(sha256) as body, translated(sha256):
                 while data := body.read(CHUNK):
                     writer.write(data)
             writer.commit()
@@ -96,19 +100,19 @@ class S3Store:
         return True
 
     def stat(self, sha256: str) -> ObjectInfo:
-        with _translated(sha256):
+        with translated(sha256):
             head = self._client.head_object(Bucket=self._bucket, Key=self._key(sha256))
         return ObjectInfo(sha256, int(head["ContentLength"]), cast("datetime", head["LastModified"]))
 
     def delete(self, sha256: str) -> None:
         if not is_hash(sha256):
             return
-        with _translated(sha256):
+        with translated(sha256):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(sha256))
 
     def list_all(self) -> Iterator[ObjectInfo]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-        with _translated(""):
+        with translated(""):
             for page in pages:
                 for entry in page.get("Contents", ()):
                     name = str(entry["Key"]).rpartition("/")[2]
@@ -119,7 +123,7 @@ class S3Store:
         oldest = datetime.now(UTC) - older_than
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
         stale = 0
-        with _translated(""):
+        with translated(""):
             for page in pages:
                 for upload in page.get("Uploads", ()):
                     if upload["Initiated"] < oldest:
@@ -134,31 +138,15 @@ class S3Store:
 
     def _body(self, sha256: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         span = {} if start == 0 and stop is None else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
-        with _translated(sha256):
+        with translated(sha256):
             return cast("BinaryIO", self._client.get_object(Bucket=self._bucket, Key=self._key(sha256), **span)["Body"])
 
     def _chunks(self, sha256: str, start: int, stop: int, size: int, chunk: int) -> Iterator[bytes]:
         if start >= stop:
             return
-        with self._body(sha256, start, stop) as body, _translated(sha256):
+        with self._body(sha256, start, stop) as body, translated(sha256):
             yield from verified_chunks(body, sha256, start, stop, size, chunk)
 
     def _publish(self, path: Path, stored: Stored) -> None:
-        with _translated(stored.sha256):
+        with translated(stored.sha256):
             self._client.upload_file(str(path), self._bucket, self._key(stored.sha256), Config=_TRANSFER)
-
-
-@contextmanager
-def _translated(sha256: str) -> Iterator[None]:
-    """botocore's errors in our own words."""
-    try:
-        yield
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        if code in ("404", "NoSuchKey", "NotFound"):
-            raise ObjectMissing(sha256) from error
-        if code == "InvalidRange":
-            raise ObjectCorrupt(sha256, "it is shorter than it should be") from error
-        raise StoreUnavailable(f"the object store refused: {error}") from error
-    except (BotoCoreError, Boto3Error) as error:
-        raise StoreUnavailable(f"the object store does not answer: {error}") from error
