@@ -76,7 +76,7 @@ def _scores(rows: Iterable[Mapping[str, Any]]) -> Scores:
                 split.groups[str(group)] = score
             case _:
                 pass
-    return dict(sorted(scores.items(), key=lambda item: _split_order(item[0])))
+    return dict(sorted(scores.items(), key=lambda item: split_order(item[0])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def differences(reported: Scores, measured: Scores) -> list[Difference]:
     """Every number that is not the same, in the order of the splits. A number that one side lacks is a difference."""
     missing = SplitScores()
     found = []
-    for split in sorted({**reported, **measured}, key=_split_order):
+    for split in sorted({**reported, **measured}, key=split_order):
         there, here = reported.get(split, missing), measured.get(split, missing)
         pairs = {"accuracy": (there.accuracy, here.accuracy), "worst group": (there.worst_group, here.worst_group)}
         for group in {**there.groups, **here.groups}:
@@ -156,6 +156,6 @@ def short_name(split: str) -> str:
     return split.removeprefix("test:")
 
 
-def _split_order(split: str) -> int:
+def split_order(split: str) -> int:
     """Named test sets stay in the order in which they came."""
     return {"train": 0, "val": 1, "test": 2}.get(split, 3)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.table import Table
 
 from cli.client import Client
+from cli.comparison import split_order
 from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
 from cli.output import Output, moment, record, size, table
 from cli.transfer import transfer_bar
@@ -110,10 +112,17 @@ def upload_dataset(client: Client, archive: Path, name: str, output: Output) -> 
     return made
 
 
-def summary_table(dataset: dict[str, Any]) -> Any:
-    """Images per split, class and group."""
+def split_counts(dataset: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(split, counts) of a ready data set: train, val, then the test sets by name."""
+    splits: dict[str, dict[str, Any]] = (dataset.get("summary") or {}).get("splits") or {}
+    return sorted(splits.items(), key=lambda item: (split_order(item[0]), item[0]))
+
+
+def summary_table(dataset: dict[str, Any]) -> Table:
+    """Images per split, and per group or class."""
     rows: list[list[object]] = []
-    for split, counts in ((dataset.get("summary") or {}).get("splits") or {}).items():
+    for split, counts in split_counts(dataset):
         rows.append([split, "all", counts["count"]])
-        rows += [["", name, number] for name, number in (counts.get("groups") or counts.get("classes") or {}).items()]
+        parts = counts.get("groups") or counts.get("classes") or {}
+        rows += [["", name, number] for name, number in sorted(parts.items())]
     return table(["split", "group", "images"], rows, right=["images"])

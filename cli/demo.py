@@ -13,7 +13,7 @@ import typer
 from cli.artifacts import download_artifact, list_artifacts, named_artifact
 from cli.client import Client
 from cli.comparison import Comparison, comparison_table, from_metrics
-from cli.datasets import upload_dataset
+from cli.datasets import split_counts, upload_dataset
 from cli.demo_sheet import draw_demo_sheet
 from cli.home import resolve_home
 from cli.job_watch import follow
@@ -128,7 +128,7 @@ class DemoRun:
         self.output.say(f"  uploaded {size(archive.stat().st_size)}; the service checks every image …")
         path = f"/v1/datasets/{made['id']}"
         dataset = wait_until_ready(self.client, path, check=self.service.check, timeout=_INTAKE_SECONDS)
-        counts = ", ".join(f"{split} {found['count']:,}" for split, found in dataset["summary"]["splits"].items())
+        counts = ", ".join(f"{split} {found['count']:,}" for split, found in split_counts(dataset))
         self.output.say(f"  data set {dataset['id']} is ready: {counts}")
         return dataset
 

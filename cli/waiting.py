@@ -35,7 +35,7 @@ def wait_until_ready(
 
 
 def problem_lines(found: Mapping[str, Any]) -> list[str]:
-    """The intake's findings, the checkpoint's key report and the error of a resource, a line each."""
+    """The intake's findings, and the error or else the key report of a resource, a line each."""
     lines = []
     for problem in (found.get("problems") or [])[:_SHOWN_PROBLEMS]:
         where = f"{problem['where']}: " if problem.get("where") else ""
@@ -45,7 +45,7 @@ def problem_lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"  … and {more} more")
     error = found.get("error")
     if isinstance(error, Mapping):
-        lines.append(f"  {error.get('message')} [{error.get('code')}]")
+        return [*lines, f"  {error.get('message')} [{error.get('code')}]"]
     report = found.get("report")
     for kind, names in report.items() if isinstance(report, Mapping) else ():
         if names:
