@@ -99,7 +99,7 @@ class SampleBatch:
 
 @dataclass(frozen=True, slots=True)
 class ResumePointInfo:
-    """A resume point just written to `path`. `epoch` counts from 1, `step` is the number of finished steps in it.
+    """A resume point just written to `path`: `step` steps of `epoch` (from 1) are done; 0 where one has just ended.
 
     The pipeline keeps the newest two files: whoever wants to keep one longer copies or links it during the call.
     """
