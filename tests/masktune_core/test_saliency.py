@@ -158,7 +158,7 @@ def test_an_empty_batch_has_no_maps(model: nn.Module, images: Tensor) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (torch.tensor([0]), "one class for each of 6"),
+        (torch.tensor([0]), "a class for each of 6"),
         (torch.full((6,), 3), "lie in 0…2"),
         (torch.full((6,), -1), "got -1"),
     ],
@@ -200,3 +200,12 @@ def test_xgradcam_matches_a_map_computed_by_hand() -> None:
     gradients = torch.tensor([[[[0.5, 0.1]], [[-1.0, 0.0]]]])
     # weights: (0.5·1 + 0.1·3) / 4 = 0.2 and (−1·2 + 0) / 4 = −0.5
     torch.testing.assert_close(xgradcam(activations, gradients), torch.tensor([[[-0.8, -0.4]]]))
+
+
+def test_a_large_batch_is_explained_in_parts_with_the_same_result(model: nn.Module) -> None:
+    images = torch.rand(300, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+    target = torch.arange(300) % 3
+    cams = compute_cams(model, images, target=target)
+    for start in (0, 120, 290):
+        part = compute_cams(model, images[start : start + 10], target=target[start : start + 10])
+        torch.testing.assert_close(cams[start : start + 10], part, rtol=1e-3, atol=1e-6)
