@@ -125,7 +125,7 @@ def comparison_table(comparison: Comparison, *, splits: Sequence[str] | None = N
         before, after = comparison.before.get(split, SplitScores()), comparison.after[split]
         _line(made, split, "all", before.accuracy, after.accuracy, style="bold")
         if after.worst_group.value is not None:
-            _line(made, "", "worst group", before.worst_group, after.worst_group)
+            _line(made, "", "worst group", before.worst_group, Score(after.worst_group.value, None))
         for group, score in after.groups.items():
             if not score.count:
                 empty = True
@@ -142,7 +142,7 @@ def _line(made: Table, split: str, group: str, before: Score, after: Score, *, s
     change = ""
     if before.value is not None and after.value is not None:
         change = f"{100 * (after.value - before.value):+.1f}"
-    count = "–" if after.count is None else f"{after.count:,}"
+    count = "" if after.count is None else f"{after.count:,}"
     made.add_row(Text(split), Text(group), count, percent(before.value), percent(after.value), change, style=style)
 
 
