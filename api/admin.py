@@ -1,4 +1,6 @@
-"""Keys and logins on the command line: `python -m api.admin create-key | list-keys | revoke-key | login-link`.
+"""Keys and logins on the command line.
+
+`python -m api.admin create-key | list-keys | rotate-key | revoke-key | login-link`
 
 Works on the database of `MASKTUNE_DATABASE_URL`; whoever can reach it may make keys.
 """
@@ -9,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from persistence import api_keys, login_links, tenants
 from persistence.database import make_engine, session_factory, transaction
-from persistence.errors import NotFound
+from persistence.errors import Conflict, NotFound
+from persistence.scopes import SCOPES
 from persistence.settings import get_settings
 from persistence.tables import ApiKey, Tenant
 
@@ -28,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with transaction(session_factory(engine)) as session:
             answer = _COMMANDS[chosen.command](session, chosen)
-    except NotFound as error:
+    except (NotFound, Conflict) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     finally:
@@ -44,13 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     create = commands.add_parser("create-key", help="make a key; its secret is shown this one time")
     create.add_argument("--tenant", required=True, type=_name, help="whose things the key may see; made if new")
     create.add_argument("--name", required=True, type=_name, help="what the key is for")
+    create.add_argument("--scope", choices=SCOPES, default="write", help="admin may also manage keys; default: write")
+    create.add_argument("--days", type=_days, help="refuse the key after so many days; default: never")
     listing = commands.add_parser("list-keys", help="show all keys, without their secrets")
     listing.add_argument("--tenant", type=_name, help="only this tenant's")
+    rotate = commands.add_parser("rotate-key", help="make a successor; the old key works a while longer")
+    rotate.add_argument("id", type=UUID, help="the old key's id")
+    rotate.add_argument("--grace-hours", type=_hours, default=24, help="how long the old key still works; default: 24")
     revoke = commands.add_parser("revoke-key", help="refuse a key from now on")
     revoke.add_argument("id", type=UUID, help="the key's id")
     link = commands.add_parser("login-link", help="make an address that logs one browser in, once, within 15 minutes")
     link.add_argument("--tenant", required=True, type=_name, help="whose things the browser may see; made if new")
-    for command in (create, listing, revoke, link):
+    for command in (create, listing, rotate, revoke, link):
         command.add_argument("--json", action="store_true", help="print one line of JSON")
     return parser
 
@@ -61,10 +70,28 @@ def _name(text: str) -> str:
     return text
 
 
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 36500:
+        raise argparse.ArgumentTypeError("use a whole number of days from 1 to 36500")
+    return int(text)
+
+
+def _hours(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 720:
+        raise argparse.ArgumentTypeError("use a whole number of hours from 0 to 720")
+    return int(text)
+
+
 def _create(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
     tenant = tenants.get_or_create(session, chosen.tenant)
-    key, secret = api_keys.create(session, tenant.id, chosen.name)
+    expires_at = datetime.now(UTC) + timedelta(days=chosen.days) if chosen.days else None
+    key, secret = api_keys.create(session, tenant.id, chosen.name, scope=chosen.scope, expires_at=expires_at)
     return {**_shown(key, tenant.name), "key": secret}
+
+
+def _rotate(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
+    key, secret = api_keys.rotate(session, chosen.id, timedelta(hours=chosen.grace_hours))
+    return {**_shown(key, _tenant_name(session, key)), "key": secret}
 
 
 def _list(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
@@ -83,7 +110,13 @@ def _login_link(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
     return {"path": f"/login/link?token={token}", "tenant": chosen.tenant, "expires_at": link.expires_at.isoformat()}
 
 
-_COMMANDS = {"create-key": _create, "list-keys": _list, "revoke-key": _revoke, "login-link": _login_link}
+_COMMANDS = {
+    "create-key": _create,
+    "list-keys": _list,
+    "rotate-key": _rotate,
+    "revoke-key": _revoke,
+    "login-link": _login_link,
+}
 
 
 def _tenant_name(session: Session, key: ApiKey) -> str:
@@ -91,12 +124,18 @@ def _tenant_name(session: Session, key: ApiKey) -> str:
 
 
 def _shown(key: ApiKey, tenant: str) -> dict[str, Any]:
-    moments = {"created_at": key.created_at, "last_used_at": key.last_used_at, "revoked_at": key.revoked_at}
+    moments = {
+        "created_at": key.created_at,
+        "last_used_at": key.last_used_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+    }
     return {
         "id": str(key.id),
         "tenant": tenant,
         "name": key.name,
         "prefix": key.prefix,
+        "scope": key.scope,
         **{name: moment and moment.isoformat() for name, moment in moments.items()},
     }
 

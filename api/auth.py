@@ -1,6 +1,9 @@
 """Who calls: an API key in `Authorization: Bearer mt_…` (RFC 6750), or the cookie of a browser that is logged in.
 
 Always required under `/v1`. A request with the cookie that changes something must repeat the page's token.
+
+Every operation says which scope it needs, by the type of its `caller`: `Reader`, `Writer` or `Admin`, or for long
+requests `ReaderApart` or `WriterApart`. The scope stands in the OpenAPI document, where a test looks for it.
 """
 
 from __future__ import annotations
@@ -9,8 +12,8 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
 from api import cookies
@@ -20,6 +23,8 @@ from api.services import services_of
 from api.transactions import Transaction
 from persistence import api_keys, browser_sessions
 from persistence.database import transaction
+from persistence.scopes import SCOPES, Scope, allows
+from persistence.tables import ApiKey
 
 _BEARER = HTTPBearer(
     auto_error=False,
@@ -36,18 +41,27 @@ class Principal:
 
     tenant_id: UUID
     key_id: UUID | None
+    scope: str
     browser_session_id: UUID | None = None
 
 
-def authenticate(request: Request, session: Transaction, credentials: Credentials) -> Principal:
+def authenticate(request: Request, needed: SecurityScopes, session: Transaction, credentials: Credentials) -> Principal:
     """The caller of an ordinary request, checked in the request's own transaction."""
-    return _principal(request, session, credentials)
+    return _allowed(_principal(request, session, credentials), needed)
 
 
-def authenticate_apart(request: Request, credentials: Credentials) -> Principal:
+def authenticate_apart(request: Request, needed: SecurityScopes, credentials: Credentials) -> Principal:
     """The caller of a long request, checked in a short transaction: no connection is held while bytes flow."""
     with transaction(services_of(request).sessions) as session:
-        return _principal(request, session, credentials)
+        return _allowed(_principal(request, session, credentials), needed)
+
+
+def require_scope(principal: Principal, scope: Scope) -> None:
+    """Raises `ApiError` (403) unless the caller's key may do what needs `scope`."""
+    if not allows(principal.scope, scope):
+        detail = f"This needs a key of scope '{scope}'; the one sent has '{principal.scope}'."
+        challenge = f'Bearer realm="masktune", error="insufficient_scope", scope="{scope}"'
+        raise ApiError("insufficient_scope", detail, headers={"WWW-Authenticate": challenge}, scope=scope)
 
 
 def browser_principal(request: Request, session: Session) -> Principal | None:
@@ -57,7 +71,10 @@ def browser_principal(request: Request, session: Session) -> Principal | None:
     if opened is None:
         return None
     request.scope[CALLER_IN_SCOPE] = {"tenant": str(opened.tenant_id), "browser": str(opened.id)}
-    return Principal(tenant_id=opened.tenant_id, key_id=opened.api_key_id, browser_session_id=opened.id)
+    key = session.get(ApiKey, opened.api_key_id) if opened.api_key_id else None
+    # Without a key it was opened by an address that the operator made.
+    scope = "admin" if key is None else key.scope
+    return Principal(tenant_id=opened.tenant_id, key_id=opened.api_key_id, scope=scope, browser_session_id=opened.id)
 
 
 def require_csrf_token(request: Request, given: str | None) -> None:
@@ -77,10 +94,19 @@ def _principal(request: Request, session: Session, credentials: HTTPAuthorizatio
         return principal
     key = api_keys.authenticate(session, credentials.credentials)
     if key is None:
-        raise _unauthenticated("This API key is unknown or revoked.", error="invalid_token")
+        raise _unauthenticated("This API key is unknown, revoked or over.", error="invalid_token")
     # For the request's log line. Context variables would not do: this runs in a thread with a copy of them.
     request.scope[CALLER_IN_SCOPE] = {"tenant": str(key.tenant_id), "key": key.prefix}
-    return Principal(tenant_id=key.tenant_id, key_id=key.id)
+    return Principal(tenant_id=key.tenant_id, key_id=key.id, scope=key.scope)
+
+
+def _allowed(principal: Principal, needed: SecurityScopes) -> Principal:
+    if not needed.scopes:
+        raise RuntimeError("an operation declares no scope: give it a Reader, Writer or Admin as its caller")
+    for scope in SCOPES:
+        if scope in needed.scopes:
+            require_scope(principal, scope)
+    return principal
 
 
 def _unauthenticated(detail: str, *, error: str | None) -> ApiError:
@@ -88,5 +114,8 @@ def _unauthenticated(detail: str, *, error: str | None) -> ApiError:
     return ApiError("unauthenticated", detail, headers={"WWW-Authenticate": challenge})
 
 
-Caller = Annotated[Principal, Depends(authenticate)]
-CallerApart = Annotated[Principal, Depends(authenticate_apart)]
+Reader = Annotated[Principal, Security(authenticate, scopes=["read"])]
+Writer = Annotated[Principal, Security(authenticate, scopes=["write"])]
+Admin = Annotated[Principal, Security(authenticate, scopes=["admin"])]
+ReaderApart = Annotated[Principal, Security(authenticate_apart, scopes=["read"])]
+WriterApart = Annotated[Principal, Security(authenticate_apart, scopes=["write"])]

@@ -53,6 +53,7 @@ _PATH_CODES = {
 
 class ApiError(HTTPException):
     """A problem of the catalogue. An `HTTPException`, so that FastAPI lets it through while it reads a body."""
+    "key_id": "api_key_not_found",
 
     def __init__(self, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **extras: Any) -> None:
         super().__init__(problems.PROBLEMS[code].status, detail, headers)

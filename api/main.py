@@ -16,6 +16,7 @@ from api.datasets.endpoints import router as datasets
 from api.events.endpoints import router as events
 from api.health.endpoints import router as health
 from api.jobs.endpoints import router as jobs
+from api.keys.endpoints import router as keys
 from api.metrics.endpoints import router as metrics
 from api.middleware import RequestMiddleware
 from api.presets.endpoints import router as presets
@@ -44,7 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(RequestMiddleware)
     errors.install(app)
-    for router in (uploads, datasets, checkpoints, jobs, events, metrics, artifacts, samples, presets, health):
+    for router in (uploads, datasets, checkpoints, jobs, events, metrics, artifacts, samples, presets, keys, health):
         app.include_router(router)
     site.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -18,7 +18,9 @@ Repairs image classifiers that learnt a shortcut (MaskTune, arXiv 2210.00055).
 Upload an archive, make a data set of it, submit a job, follow it live, download the finetuned checkpoint, and browse
 image by image what the model looked at, what was masked, and what it looks at now.
 
-**Authentication**: `Authorization: Bearer mt_…`, always. What belongs to another tenant answers 404.
+**Authentication**: `Authorization: Bearer mt_…`, always. Each operation names the scope that its key needs: `read`,
+`write` or `admin`, each of which may do what those before it may; with less it answers 403. What belongs to another
+tenant answers 404.
 
 **Lists**: `{"data": […], "has_more": true, "next": "…"}`; hand `next` in as `after`.
 
@@ -31,6 +33,7 @@ TAGS: Final = [
     {"name": "jobs", "description": "MaskTune runs, and everything that they find."},
     {"name": "configuration", "description": "Presets, and the schema of a configuration."},
     {"name": "health", "description": "For load balancers; without a key."},
+    {"name": "keys", "description": "API keys; for keys of scope `admin`."},
 ]
 
 

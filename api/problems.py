@@ -35,6 +35,12 @@ _TYPES = (
         "Send 'Authorization: Bearer mt_…' with a key that is not revoked.",
     ),
     ProblemType(
+        "insufficient_scope",
+        403,
+        "The key may not do this",
+        "This needs a key of scope 'write'; the one sent has 'read'.",
+    ),
+    ProblemType(
         "csrf_failed",
         403,
         "The page's token is missing or wrong",
@@ -48,6 +54,7 @@ _TYPES = (
     ProblemType("job_not_found", 404, "No such job", "No job 01985f2e-… is visible to this key."),
     ProblemType("artifact_not_found", 404, "No such artifact", "The job has no artifact 'model.pt' (yet)."),
     ProblemType("sample_not_found", 404, "No such sample", "The job has no sample 99999 (yet)."),
+    ProblemType("api_key_not_found", 404, "No such key", "No api_key 01985f2e-… is visible to this key."),
     ProblemType("preset_not_found", 404, "No such preset", "No preset 'mnist': use one of biased_mnist, waterbirds, …"),
     ProblemType("method_not_allowed", 405, "Method not allowed here", "PATCH is not allowed here; use GET, POST."),
     ProblemType("request_timeout", 408, "The body stopped coming", "No byte arrived for 60 seconds; send it again."),
@@ -76,6 +83,8 @@ _TYPES = (
     ProblemType("too_many_logins", 429, "Too many tries to log in", "Wait a minute, then try again."),
     ProblemType("range_not_satisfiable", 416, "The range is outside the file", "The file has 1024 bytes."),
     ProblemType("invalid_request", 422, "The request is not valid", "1 field is not valid."),
+    ProblemType("api_key_inactive", 409, "The key does not work any more", "It is revoked or over: make a new key."),
+    ProblemType("api_key_replaced", 409, "The key has a successor", "It was rotated before: rotate its successor."),
     ProblemType("invalid_config", 422, "The configuration is not valid", "2 fields are not valid."),
     ProblemType("unknown_preset", 422, "No such preset", "unknown preset 'mnist': use one of biased_mnist, …"),
     ProblemType(
@@ -93,6 +102,7 @@ _TYPES = (
         "The checkpoint has another number of classes",
         "The checkpoint tells 10 classes apart, the data set has 2.",
     ),
+    ProblemType("rate_limited", 429, "Too many requests", "This key may make 3000 requests in 60 seconds."),
     ProblemType(
         "idempotency_mismatch",
         422,
@@ -155,7 +165,14 @@ def body(
     }
 
 
-EVERYWHERE: Final = ("unauthenticated", "invalid_request", "internal_error", "service_unavailable")
+EVERYWHERE: Final = (
+    "unauthenticated",
+    "insufficient_scope",
+    "rate_limited",
+    "invalid_request",
+    "internal_error",
+    "service_unavailable",
+)
 
 
 def responses(*codes: str, everywhere: tuple[str, ...] = EVERYWHERE) -> dict[int | str, dict[str, Any]]:

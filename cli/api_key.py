@@ -22,17 +22,29 @@ def ensure_key(home: Home, env: Mapping[str, str], accepted: Callable[[str], boo
 
 
 def _renew(home: Home, env: Mapping[str, str]) -> str:
-    made = create_key(env, tenant=TENANT, name=NAME)
+    made = create_key(env, tenant=TENANT, name=NAME, scope="admin")
     write_private(home.key, made)
     return str(made["api_key"])
 
 
-def create_key(env: Mapping[str, str], *, tenant: str, name: str) -> dict[str, Any]:
+def create_key(
+    env: Mapping[str, str], *, tenant: str, name: str, scope: str = "write", days: int | None = None
+) -> dict[str, Any]:
     """Make a key in the database of `env`; the answer holds it under `api_key`, this one time."""
-    made = admin(env, "create-key", "--tenant", tenant, "--name", name)
+    ends = () if days is None else ("--days", str(days))
+    return shown_once(admin(env, "create-key", "--tenant", tenant, "--name", name, "--scope", scope, *ends))
+
+
+def rotate_key(env: Mapping[str, str], key_id: str, *, grace_hours: int) -> dict[str, Any]:
+    """Make a key's successor; the answer holds it under `api_key`, this one time."""
+    return shown_once(admin(env, "rotate-key", key_id, "--grace-hours", str(grace_hours)))
+
+
+def shown_once(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of a command that made a key, with the secret first. Raises `ServicesError` without one."""
     secret = next((made[field] for field in ("api_key", "key", "secret") if made.get(field)), None)
     if secret is None:
-        raise ServicesError("python -m api.admin create-key returned no key")
+        raise ServicesError("python -m api.admin returned no key")
     return {"api_key": secret, **{name: value for name, value in made.items() if value != secret}}
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request, Response
 
 from api.artifacts.schemas import ArtifactList, ArtifactRead
-from api.auth import Caller
+from api.auth import Reader
 from api.downloads import DOWNLOAD_RESPONSES, download
 from api.ids import JobId
 from api.problems import responses
@@ -30,7 +30,7 @@ _CONTENT = {
 
 
 @router.get("/{job_id}/artifacts", summary="List a job's artifacts", responses=responses("job_not_found"))
-def list_job_artifacts(session: Transaction, caller: Caller, job_id: JobId) -> ArtifactList:
+def list_job_artifacts(session: Transaction, caller: Reader, job_id: JobId) -> ArtifactList:
     """Files that the job has made so far: weights before and after, result, configuration."""
     job = jobs.get(session, caller.tenant_id, job_id)
     return ArtifactList(data=[_read(row) for row in artifacts.list_all(session, job.id)])
@@ -43,7 +43,7 @@ def list_job_artifacts(session: Transaction, caller: Caller, job_id: JobId) -> A
     responses=_CONTENT,
 )
 def get_job_artifact(
-    request: Request, session: Transaction, caller: Caller, job_id: JobId, artifact_name: ArtifactName
+    request: Request, session: Transaction, caller: Reader, job_id: JobId, artifact_name: ArtifactName
 ) -> Response:
     """The file. An interrupted download goes on with `Range` and `If-Range`; `If-None-Match` saves a second one.
 
@@ -68,7 +68,7 @@ def get_job_artifact(
     responses=_CONTENT,
 )
 def head_job_artifact(
-    request: Request, session: Transaction, caller: Caller, job_id: JobId, artifact_name: ArtifactName
+    request: Request, session: Transaction, caller: Reader, job_id: JobId, artifact_name: ArtifactName
 ) -> Response:
     """The headers of the download, without it."""
     return get_job_artifact(request, session, caller, job_id, artifact_name)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.auth import Caller
+from api.auth import Reader, Writer
 from api.checkpoints.schemas import CheckpointCreate, CheckpointQuery, CheckpointRead
 from api.downloads import DOWNLOAD_RESPONSES, download
 from api.ids import CheckpointId
@@ -34,7 +34,7 @@ _CONTENT = responses(
     },
 )
 def create_checkpoint(
-    session: Transaction, caller: Caller, body: CheckpointCreate, response: Response
+    session: Transaction, caller: Writer, body: CheckpointCreate, response: Response
 ) -> CheckpointRead:
     """Have uploaded weights checked against the architecture that they are for.
 
@@ -57,7 +57,7 @@ def create_checkpoint(
 
 @router.get("", summary="List checkpoints", responses=responses())
 def list_checkpoints(
-    session: Transaction, caller: Caller, query: Annotated[CheckpointQuery, Query()]
+    session: Transaction, caller: Reader, query: Annotated[CheckpointQuery, Query()]
 ) -> PageOf[CheckpointRead]:
     """Checkpoints, newest first."""
     page = checkpoints.list_page(
@@ -67,7 +67,7 @@ def list_checkpoints(
 
 
 @router.get("/{checkpoint_id}", summary="Get a checkpoint", responses=responses("checkpoint_not_found"))
-def get_checkpoint(session: Transaction, caller: Caller, checkpoint_id: CheckpointId) -> CheckpointRead:
+def get_checkpoint(session: Transaction, caller: Reader, checkpoint_id: CheckpointId) -> CheckpointRead:
     """One checkpoint, with its report."""
     return CheckpointRead.model_validate(checkpoints.get(session, caller.tenant_id, checkpoint_id))
 
@@ -78,7 +78,7 @@ def get_checkpoint(session: Transaction, caller: Caller, checkpoint_id: Checkpoi
     summary="Delete a checkpoint",
     responses=responses("checkpoint_not_found", "checkpoint_in_use"),
 )
-def delete_checkpoint(session: Transaction, caller: Caller, checkpoint_id: CheckpointId) -> None:
+def delete_checkpoint(session: Transaction, caller: Writer, checkpoint_id: CheckpointId) -> None:
     """Delete a checkpoint. Refused while jobs refer to it."""
     checkpoints.delete(session, caller.tenant_id, checkpoint_id)
 
@@ -90,7 +90,7 @@ def delete_checkpoint(session: Transaction, caller: Caller, checkpoint_id: Check
     responses={**DOWNLOAD_RESPONSES, **_CONTENT},
 )
 def get_checkpoint_content(
-    request: Request, session: Transaction, caller: Caller, checkpoint_id: CheckpointId
+    request: Request, session: Transaction, caller: Reader, checkpoint_id: CheckpointId
 ) -> Response:
     """The weights as safetensors. `Range`, `If-Range` and `If-None-Match` work; the `ETag` is the SHA-256."""
     checkpoint = require_checkpoint(checkpoints.get(session, caller.tenant_id, checkpoint_id))
@@ -113,7 +113,7 @@ def get_checkpoint_content(
     responses={**DOWNLOAD_RESPONSES, **_CONTENT},
 )
 def head_checkpoint_content(
-    request: Request, session: Transaction, caller: Caller, checkpoint_id: CheckpointId
+    request: Request, session: Transaction, caller: Reader, checkpoint_id: CheckpointId
 ) -> Response:
     """The headers of the download, without it."""
     return get_checkpoint_content(request, session, caller, checkpoint_id)

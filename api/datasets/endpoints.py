@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.auth import Caller
+from api.auth import Reader, Writer
 from api.datasets.schemas import DatasetCreate, DatasetQuery, DatasetRead, ImageQuery, ImageRead
 from api.etags import is_unchanged, not_modified, quoted
 from api.ids import DatasetId, ImageIndex
@@ -34,7 +34,7 @@ IMMUTABLE = "private, max-age=31536000, immutable"
         **responses("malformed_json", "upload_not_found", "content_too_large", "unsupported_media_type"),
     },
 )
-def create_dataset(session: Transaction, caller: Caller, body: DatasetCreate, response: Response) -> DatasetRead:
+def create_dataset(session: Transaction, caller: Writer, body: DatasetCreate, response: Response) -> DatasetRead:
     """Have an uploaded archive checked and normalised.
 
     The answer comes at once, with status `validating`; ask again until it is `ready` or `invalid`. An invalid data set
@@ -48,14 +48,14 @@ def create_dataset(session: Transaction, caller: Caller, body: DatasetCreate, re
 
 
 @router.get("", summary="List data sets", responses=responses())
-def list_datasets(session: Transaction, caller: Caller, query: Annotated[DatasetQuery, Query()]) -> PageOf[DatasetRead]:
+def list_datasets(session: Transaction, caller: Reader, query: Annotated[DatasetQuery, Query()]) -> PageOf[DatasetRead]:
     """Data sets, newest first."""
     page = datasets.list_page(session, caller.tenant_id, status=query.status, after=query.after_id, limit=query.limit)
     return page_of(page, DatasetRead.model_validate)
 
 
 @router.get("/{dataset_id}", summary="Get a data set", responses=responses("dataset_not_found"))
-def get_dataset(session: Transaction, caller: Caller, dataset_id: DatasetId) -> DatasetRead:
+def get_dataset(session: Transaction, caller: Reader, dataset_id: DatasetId) -> DatasetRead:
     """One data set, with counts and problems."""
     return DatasetRead.model_validate(datasets.get(session, caller.tenant_id, dataset_id))
 
@@ -66,7 +66,7 @@ def get_dataset(session: Transaction, caller: Caller, dataset_id: DatasetId) -> 
     summary="Delete a data set",
     responses=responses("dataset_not_found", "dataset_in_use"),
 )
-def delete_dataset(session: Transaction, caller: Caller, dataset_id: DatasetId) -> None:
+def delete_dataset(session: Transaction, caller: Writer, dataset_id: DatasetId) -> None:
     """Delete a data set and its images. Refused while jobs refer to it."""
     datasets.delete(session, caller.tenant_id, dataset_id)
 
@@ -77,7 +77,7 @@ def delete_dataset(session: Transaction, caller: Caller, dataset_id: DatasetId) 
     responses=responses("dataset_not_found", "dataset_not_ready", "dataset_invalid"),
 )
 def list_dataset_images(
-    session: Transaction, caller: Caller, dataset_id: DatasetId, query: Annotated[ImageQuery, Query()]
+    session: Transaction, caller: Reader, dataset_id: DatasetId, query: Annotated[ImageQuery, Query()]
 ) -> PageOf[ImageRead]:
     """Images in order, with label and attributes; of one split or one label if asked."""
     dataset = require_dataset(datasets.get(session, caller.tenant_id, dataset_id))
@@ -101,7 +101,7 @@ def list_dataset_images(
     },
 )
 def get_dataset_image(
-    request: Request, session: Transaction, caller: Caller, dataset_id: DatasetId, image_index: ImageIndex
+    request: Request, session: Transaction, caller: Reader, dataset_id: DatasetId, image_index: ImageIndex
 ) -> Response:
     """The stored bytes of one image. They never change, so caches may keep them."""
     dataset = require_dataset(datasets.get(session, caller.tenant_id, dataset_id))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from api.auth import Caller
+from api.auth import Reader
 from api.events.schemas import EventQuery, EventRead
 from api.events.stream import MEDIA_TYPE, stream
 from api.ids import JobId
@@ -69,7 +69,7 @@ _STREAM_EXAMPLE = (
 def list_job_events(
     request: Request,
     session: Transaction,
-    caller: Caller,
+    caller: Reader,
     job_id: JobId,
     query: Annotated[EventQuery, Query()],
     last_event_id: LastEventId = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.auth import Caller
+from api.auth import Reader, Writer
 from api.ids import JobId
 from api.jobs.schemas import JobCreate, JobQuery, JobRead
 from api.jobs.submission import submit
@@ -57,7 +57,7 @@ IdempotencyKey = Annotated[
     },
 )
 def create_job(
-    session: Transaction, caller: Caller, body: JobCreate, response: Response, idempotency_key: IdempotencyKey = None
+    session: Transaction, caller: Writer, body: JobCreate, response: Response, idempotency_key: IdempotencyKey = None
 ) -> JobRead:
     """Queue a MaskTune run: train (or take a checkpoint), explain, mask, finetune, evaluate.
 
@@ -75,20 +75,20 @@ def create_job(
 
 
 @router.get("", summary="List jobs", responses=responses())
-def list_jobs(session: Transaction, caller: Caller, query: Annotated[JobQuery, Query()]) -> PageOf[JobRead]:
+def list_jobs(session: Transaction, caller: Reader, query: Annotated[JobQuery, Query()]) -> PageOf[JobRead]:
     """Jobs, newest first."""
     page = jobs.list_page(session, caller.tenant_id, status=query.status, after=query.after_id, limit=query.limit)
     return page_of(page, JobRead.model_validate)
 
 
 @router.get("/{job_id}", summary="Get a job", responses=responses("job_not_found"))
-def get_job(session: Transaction, caller: Caller, job_id: JobId) -> JobRead:
+def get_job(session: Transaction, caller: Reader, job_id: JobId) -> JobRead:
     """One job, with its configuration, progress, warnings and, if it failed, the error."""
     return JobRead.model_validate(jobs.get(session, caller.tenant_id, job_id))
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", responses=responses("job_not_found", "job_finished"))
-def cancel_job(session: Transaction, caller: Caller, job_id: JobId) -> JobRead:
+def cancel_job(session: Transaction, caller: Writer, job_id: JobId) -> JobRead:
     """A queued job is cancelled at once. A running one becomes `cancelling`, and `cancelled` when it has stopped.
 
     Asking again while it is cancelling changes nothing.
@@ -99,6 +99,6 @@ def cancel_job(session: Transaction, caller: Caller, job_id: JobId) -> JobRead:
 @router.delete(
     "/{job_id}", status_code=204, summary="Delete a job", responses=responses("job_not_found", "job_not_finished")
 )
-def delete_job(session: Transaction, caller: Caller, job_id: JobId) -> None:
+def delete_job(session: Transaction, caller: Writer, job_id: JobId) -> None:
     """Delete a finished job with its events, metrics, samples and artifacts. Cancel an unfinished one first."""
     jobs.delete(session, caller.tenant_id, job_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path, Security
 
 from api.auth import authenticate
 from api.errors import ApiError
@@ -14,7 +14,7 @@ from masktune_core.config import PRESETS, JobConfig
 
 PresetName = Annotated[str, Path(description="Name of a preset.", examples=["biased_mnist"])]
 
-router = APIRouter(prefix="/v1", tags=["configuration"], dependencies=[Depends(authenticate)])
+router = APIRouter(prefix="/v1", tags=["configuration"], dependencies=[Security(authenticate, scopes=["read"])])
 
 
 @router.get("/presets", summary="List presets", responses=responses())

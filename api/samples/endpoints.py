@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from api.auth import Caller
+from api.auth import Reader
 from api.datasets.endpoints import IMMUTABLE
 from api.errors import ApiError
 from api.etags import is_unchanged, not_modified, quoted
@@ -36,7 +36,7 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 @router.get("/{job_id}/samples", summary="Browse a job's samples", responses=responses("job_not_found"))
 def list_job_samples(
-    session: Transaction, caller: Caller, job_id: JobId, query: Annotated[SampleQuery, Query()]
+    session: Transaction, caller: Reader, job_id: JobId, query: Annotated[SampleQuery, Query()]
 ) -> PageOf[SampleRead]:
     """Every training and test image with its prediction before and after, filtered and sorted.
 
@@ -71,7 +71,7 @@ def list_job_samples(
     summary="Get a sample",
     responses=responses("job_not_found", "sample_not_found"),
 )
-def get_job_sample(session: Transaction, caller: Caller, job_id: JobId, sample_index: SampleIndex) -> SampleRead:
+def get_job_sample(session: Transaction, caller: Reader, job_id: JobId, sample_index: SampleIndex) -> SampleRead:
     """One sample."""
     job = jobs.get(session, caller.tenant_id, job_id)
     dataset = _dataset_of(session, job)
@@ -93,7 +93,7 @@ def get_job_sample(session: Transaction, caller: Caller, job_id: JobId, sample_i
 def get_job_sample_image(
     request: Request,
     session: Transaction,
-    caller: Caller,
+    caller: Reader,
     job_id: JobId,
     sample_index: SampleIndex,
     query: Annotated[PictureQuery, Query()],

@@ -9,7 +9,7 @@ from uuid import UUID
 from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from api.auth import Caller, CallerApart
+from api.auth import Reader, Writer, WriterApart
 from api.errors import ApiError
 from api.ids import EXAMPLE_ID
 from api.pages import PageOf, PageQuery, page_of
@@ -60,7 +60,7 @@ _ONE = "/{upload}"
     },
 )
 async def create_upload(
-    request: Request, response: Response, caller: CallerApart, upload: Filename, x_content_sha256: Sha256 = None
+    request: Request, response: Response, caller: WriterApart, upload: Filename, x_content_sha256: Sha256 = None
 ) -> UploadRead:
     """Send an archive or a checkpoint as the raw body of one streamed request, as `curl -T file URL/` does.
 
@@ -87,20 +87,20 @@ def _record(services: Services, tenant_id: UUID, filename: str, stored: Stored) 
 
 
 @router.get("", summary="List uploads", responses=responses())
-def list_uploads(session: Transaction, caller: Caller, query: Annotated[PageQuery, Query()]) -> PageOf[UploadRead]:
+def list_uploads(session: Transaction, caller: Reader, query: Annotated[PageQuery, Query()]) -> PageOf[UploadRead]:
     """Uploads that have not expired, newest first."""
     page = uploads.list_page(session, caller.tenant_id, after=query.after_id, limit=query.limit)
     return page_of(page, UploadRead.model_validate)
 
 
 @router.get(_ONE, summary="Get an upload", responses=responses("upload_not_found"))
-def get_upload(session: Transaction, caller: Caller, upload: UploadId) -> UploadRead:
+def get_upload(session: Transaction, caller: Reader, upload: UploadId) -> UploadRead:
     """One upload."""
     return UploadRead.model_validate(uploads.get(session, caller.tenant_id, upload_id_of(upload)))
 
 
 @router.delete(_ONE, status_code=204, summary="Delete an upload", responses=responses("upload_not_found"))
-def delete_upload(session: Transaction, caller: Caller, upload: UploadId) -> None:
+def delete_upload(session: Transaction, caller: Writer, upload: UploadId) -> None:
     """Forget an upload. Data sets and checkpoints made from it stay."""
     uploads.delete(session, caller.tenant_id, upload_id_of(upload))
 

@@ -16,25 +16,26 @@ from starlette.testclient import TestClient
 from api.main import create_app
 from persistence import api_keys, tenants
 from persistence.database import transaction
+from persistence.scopes import Scope
 from persistence.settings import Settings
 from persistence.store import ObjectStore
 from tests.api.seeds import Seeds
 
 
 @pytest.fixture
-def make_key(sessions: sessionmaker[Session]) -> Callable[[str], str]:
-    """The secret of a fresh key of the named tenant."""
+def make_key(sessions: sessionmaker[Session]) -> Callable[..., str]:
+    """The secret of a fresh key of the named tenant, with scope `write` unless another is asked for."""
 
-    def make(tenant: str) -> str:
+    def make(tenant: str, *, scope: Scope = "write") -> str:
         with transaction(sessions) as session:
-            _, secret = api_keys.create(session, tenants.get_or_create(session, tenant).id, "test")
+            _, secret = api_keys.create(session, tenants.get_or_create(session, tenant).id, "test", scope=scope)
         return secret
 
     return make
 
 
 @pytest.fixture
-def key(make_key: Callable[[str], str]) -> str:
+def key(make_key: Callable[..., str]) -> str:
     return make_key("acme")
 
 
@@ -61,7 +62,7 @@ def client(anonymous: TestClient, key: str) -> TestClient:
 
 
 @pytest.fixture
-def stranger(anonymous: TestClient, make_key: Callable[[str], str]) -> dict[str, str]:
+def stranger(anonymous: TestClient, make_key: Callable[..., str]) -> dict[str, str]:
     """Headers of a key of another tenant."""
     return {"Authorization": f"Bearer {make_key('other')}"}
 

@@ -44,6 +44,25 @@ def test_keys_are_listed_without_their_secrets(capsys: pytest.CaptureFixture[str
     assert [key["id"] for key in run(capsys, "list-keys", "--tenant", "acme")["data"]] == [first["id"]]
 
 
+def test_a_key_has_the_scope_and_the_end_that_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    made = run(capsys, "create-key", "--tenant", "acme", "--name", "guest", "--scope", "read", "--days", "2")
+    assert made["scope"] == "read"
+    assert made["expires_at"] is not None
+    for wrong in (["--scope", "root"], ["--days", "0"], ["--days", "soon"]):
+        with pytest.raises(SystemExit):
+            main(["create-key", "--tenant", "acme", "--name", "x", *wrong])
+
+
+def test_a_key_is_rotated_once(capsys: pytest.CaptureFixture[str], anonymous: TestClient) -> None:
+    old = run(capsys, "create-key", "--tenant", "acme", "--name", "laptop")
+    new = run(capsys, "rotate-key", old["id"], "--grace-hours", "1")
+    for key in (old, new):
+        headers = {"Authorization": f"Bearer {key['key']}"}
+        assert anonymous.get("/v1/jobs", headers=headers).status_code == 200
+    assert main(["rotate-key", old["id"]]) == 1
+    assert new["id"] in capsys.readouterr().err
+
+
 def test_for_people_it_is_a_block(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create-key", "--tenant", "acme", "--name", "laptop"]) == 0
     assert "mt_" in capsys.readouterr().out

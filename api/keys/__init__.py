@@ -1,0 +1,1 @@
+"""API keys: made, rotated and revoked by keys of scope `admin`."""
