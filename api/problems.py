@@ -73,18 +73,39 @@ _TYPES = (
     ProblemType(
         "job_finished", 409, "The job has finished", "The job has already succeeded; nothing is left to cancel."
     ),
+    ProblemType(
+        "job_not_pausable", 409, "The job cannot be paused", "The job is cancelling: only a queued or running one can."
+    ),
+    ProblemType(
+        "job_not_resumable", 409, "The job cannot be resumed", "The job is pausing: wait until it has stopped."
+    ),
     ProblemType("job_not_finished", 409, "The job has not finished", "The job is running; cancel it first."),
     ProblemType(
         "job_without_dataset", 410, "The job's data set is gone", "Its data set was deleted, and the images with it."
     ),
+    ProblemType("api_key_inactive", 409, "The key does not work any more", "It is revoked or over: make a new key."),
+    ProblemType("api_key_replaced", 409, "The key has a successor", "It was rotated before: rotate its successor."),
     ProblemType("conflict", 409, "The request conflicts with the present state", "Something changed meanwhile."),
+    ProblemType("upload_expired", 410, "The upload has expired", "Upload 01985f2e-… has expired: begin a new one."),
+    ProblemType("offset_mismatch", 409, "The upload goes on elsewhere", "It goes on at byte 1048576, not at 0."),
+    ProblemType(
+        "upload_superseded", 409, "Another request goes on with the upload", "A newer request took it over or ended it."
+    ),
+    ProblemType("upload_not_complete", 409, "The upload is not complete", "1024 of 5242880 bytes are here; go on."),
+    ProblemType("upload_is_multipart", 409, "The upload's parts go to S3", "See POST /v1/uploads/{id}/parts."),
+    ProblemType("upload_not_multipart", 409, "The upload has no parts", "It was begun without 'multipart'."),
+    ProblemType("multipart_unavailable", 409, "Parts cannot be sent to S3", "This service does not store in S3."),
+    ProblemType("multipart_invalid", 409, "S3 refuses the parts", "S3 refuses the parts (InvalidPart)."),
+    ProblemType(
+        "tus_version_unsupported", 412, "Another version of tus is spoken", "Send 'Tus-Resumable: 1.0.0'; got '0.2.2'."
+    ),
+    ProblemType("quota_exceeded", 413, "The tenant has as much as it may have", "11 more bytes exceed the limit."),
     ProblemType("content_too_large", 413, "The body is too large", "At most 53687091200 bytes are accepted."),
     ProblemType("unsupported_media_type", 415, "Send JSON", "Send the body as 'Content-Type: application/json'."),
+    ProblemType("rate_limited", 429, "Too many requests", "This key may make 3000 requests in 60 seconds."),
     ProblemType("too_many_logins", 429, "Too many tries to log in", "Wait a minute, then try again."),
     ProblemType("range_not_satisfiable", 416, "The range is outside the file", "The file has 1024 bytes."),
     ProblemType("invalid_request", 422, "The request is not valid", "1 field is not valid."),
-    ProblemType("api_key_inactive", 409, "The key does not work any more", "It is revoked or over: make a new key."),
-    ProblemType("api_key_replaced", 409, "The key has a successor", "It was rotated before: rotate its successor."),
     ProblemType("invalid_config", 422, "The configuration is not valid", "2 fields are not valid."),
     ProblemType("unknown_preset", 422, "No such preset", "unknown preset 'mnist': use one of biased_mnist, …"),
     ProblemType(
@@ -102,7 +123,6 @@ _TYPES = (
         "The checkpoint has another number of classes",
         "The checkpoint tells 10 classes apart, the data set has 2.",
     ),
-    ProblemType("rate_limited", 429, "Too many requests", "This key may make 3000 requests in 60 seconds."),
     ProblemType(
         "idempotency_mismatch",
         422,
@@ -111,6 +131,15 @@ _TYPES = (
     ),
     ProblemType(
         "checksum_mismatch", 422, "The bytes are not the announced ones", "X-Content-SHA256 says 9f…, got 3a…."
+    ),
+    ProblemType("too_many_datasets", 429, "The tenant has all its data sets", "1000 of 1000: delete some."),
+    ProblemType("too_many_jobs", 429, "As many jobs wait or run as may", "200 of 200 are unfinished: await some."),
+    ProblemType("upload_locked", 423, "Another request is adding to the upload", "Wait for its end, then ask again."),
+    ProblemType(
+        "upload_checksum_mismatch",
+        460,
+        "The bytes are not those of Upload-Checksum",
+        "The sha1 is another.",
     ),
     ProblemType("internal_error", 500, "Something went wrong here", "The error was logged under the request_id."),
     ProblemType("object_missing", 500, "Stored bytes are missing", "Object 9f… is not in the store."),

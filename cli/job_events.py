@@ -37,11 +37,13 @@ def watch(
 ) -> Iterator[JobEvent]:
     """Yield the job's events from number `after` + 1 on, each once, and end with its final one.
 
+    A failure or cancellation after which the job was resumed is not its end: the service keeps the stream open then.
+
     `check` is called for every event and before every connection; what it raises ends the watch. Raises
     `ConnectionFailed` when the service stays away.
     """
-    quiet = 0
-    while True:
+    quiet, ended = 0, False
+    while not ended:
         check()
         try:
             for event in _connection(client, job_id, after):
@@ -51,10 +53,14 @@ def watch(
                         continue
                     after = event.seq
                 quiet = 0
+                if event.seq is not None:
+                    ended = event.type in FINAL
                 yield event
-                if event.type in FINAL:
+                if event.type == "job.succeeded":
                     return
         except (httpx.TransportError, Problem) as error:
+            if ended:
+                return
             if isinstance(error, Problem) and error.status < 500:
                 raise
             if quiet >= _ATTEMPTS_WITHOUT_NEWS:

@@ -22,7 +22,7 @@ from cli.output import Output, moment, percent, record, table
 app = typer.Typer(help="MaskTune jobs on the service.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB")]
-Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 
 
 @app.command("list")
@@ -66,6 +66,7 @@ def submit(
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="Start from this checkpoint instead of training ERM.")] = None,
     name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Among your own waiting jobs; higher first.")] = 0,
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key submits the same job once. Default: a fresh one.")
     ] = None,
@@ -76,7 +77,7 @@ def submit(
 ) -> None:
     """Queue a job."""
     output = Output.make(json=json)
-    body: dict[str, Any] = {"dataset_id": dataset, "config": parse_changes(settings or [])}
+    body: dict[str, Any] = {"dataset_id": dataset, "config": parse_changes(settings or []), "priority": priority}
     body |= {k: v for k, v in {"preset": preset, "checkpoint_id": checkpoint, "name": name}.items() if v is not None}
     with connect(url, api_key) as client:
         job = client.post("/v1/jobs", body, idempotency_key=idempotency_key or str(uuid.uuid4()))
@@ -110,6 +111,32 @@ def cancel(job: JobId, url: UrlOption = None, api_key: KeyOption = None, json: J
     with connect(url, api_key) as client:
         found = client.post(f"/v1/jobs/{job}/cancel")
     Output.make(json=json).result(found, f"job {job} is {found['status']}")
+
+
+@app.command("pause")
+def pause(job: JobId, url: UrlOption = None, api_key: KeyOption = None, json: JsonOption = False) -> None:
+    """Have a job write a resume point and wait, without a device, until it is resumed."""
+    with connect(url, api_key) as client:
+        found = client.post(f"/v1/jobs/{job}/pause")
+    Output.make(json=json).result(found, f"job {job} is {found['status']}")
+
+
+@app.command("resume")
+def resume(job: JobId, url: UrlOption = None, api_key: KeyOption = None, json: JsonOption = False) -> None:
+    """Have a paused, cancelled or failed job go on from its last resume point."""
+    with connect(url, api_key) as client:
+        found = client.post(f"/v1/jobs/{job}/resume")
+    Output.make(json=json).result(found, f"job {job} is {found['status']}")
+
+
+@app.command("stages")
+def list_stages(job: JobId, url: UrlOption = None, api_key: KeyOption = None, json: JsonOption = False) -> None:
+    """Show when each attempt of a job entered and left each stage."""
+    with connect(url, api_key) as client:
+        found = client.get(f"/v1/jobs/{job}/stages")["data"]
+    columns = ["attempt", "stage", "iteration", "entered_at", "left_at"]
+    rows = [[stage[column] for column in columns] for stage in found]
+    Output.make(json=json).result({"data": found}, table(columns, rows, right=["attempt", "iteration"]))
 
 
 @app.command("delete")

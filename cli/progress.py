@@ -121,6 +121,10 @@ def show_event(display: RunDisplay, kind: str, data: Mapping[str, Any]) -> None:
             display.note(f"attempt {data.get('attempt')} on {data.get('device')}")
         case "job.retrying":
             display.note(f"trying again: {(data.get('error') or {}).get('message')}")
+        case "job.paused":
+            display.note("paused")
+        case "job.resume_requested":
+            display.note(f"resumed after it was {data.get('from')}")
         case "job.resumed":
             display.note(f"going on from {data.get('stage')}, epoch {data.get('epoch')}")
         case "job.succeeded":

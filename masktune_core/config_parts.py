@@ -249,6 +249,9 @@ class LimitsConfig(Frozen):
     """When the service gives up on a job."""
 
     wall_seconds: int = Field(
-        default=86_400, ge=1, le=2_592_000, description="Longest running time of one attempt, seconds."
+        default=86_400,
+        ge=1,
+        le=2_592_000,
+        description="Longest running time of the job, all attempts together, seconds; pauses and waiting do not count.",
     )
     max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts after crashes of a worker or trainer.")

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from masktune_core.config import JobConfig, LimitsConfig, RuntimeConfig
+from masktune_core.config import JobConfig, LimitsConfig, MaskingConfig, RuntimeConfig
 
 _PACKAGES: Final = ("masktune-service", "numpy", "pillow", "safetensors", "timm", "torch", "torchvision")
 _INDIFFERENT: Final = ("loader_workers", "cache_mib", "resume_minutes")  # of `runtime`: how fast, never what
@@ -28,9 +28,15 @@ def deciding_config(config: JobConfig) -> JobConfig:
 
 
 def config_sha256(config: JobConfig) -> str:
-    """Hash of what decides a run: equal for two configurations that resume each other. Leaves out the device."""
+    """Hash of what decides a run: equal for two configurations that resume each other.
+
+    Leaves out the device, and how many images are on it at a time: a run that needs less memory may go on from one
+    that needed more.
+    """
     config = deciding_config(config)
-    config = config.model_copy(update={"preset": None, "runtime": config.runtime.model_copy(update={"device": "auto"})})
+    runtime = config.runtime.model_copy(update={"device": "auto", "micro_batch": None})
+    masking = config.masking.model_copy(update={"batch_size": MaskingConfig().batch_size})
+    config = config.model_copy(update={"preset": None, "runtime": runtime, "masking": masking})
     return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
 
 

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig, Stage
-from persistence import events, leases
+from persistence import events, leases, turns
+from persistence.advice import advised
 from persistence.intakes import exhausted
 from persistence.tables import Job, StageTransition
 from persistence.transitions import check
@@ -38,30 +39,69 @@ def claim(
 
     `worker` and `device` are for people, in the event `job.started`.
     """
-    job = leases.claim(
-        session,
-        Job,
-        job_id,
-        worker=worker,
-        lease_seconds=lease_seconds,
-        status="running",
-        stage=None,
-        progress=None,
-        started_at=func.coalesce(Job.started_at, func.now()),
-    )
-    if job is None or job.lease_token is None:
+    job = leases.claim(session, Job, job_id, lease_seconds=lease_seconds, **_begun(worker))
+    if job is None:
         return None
+    turns.served(session, job.tenant_id)
+    return _claimed(session, job, worker, device)
+
+
+def claim_next(
+    session: Session, *, worker: str, lease_seconds: float, device: str | None = None, quota_running: int = 0
+) -> Claim | None:
+    """Take the queued job whose turn it is (see `turns`), None when none may start now.
+
+    `quota_running` is how many jobs of a tenant without a quota of its own may run at the same time; 0: any number.
+    """
+    job = turns.claim_next(session, quota_running=quota_running, lease_seconds=lease_seconds, **_begun(worker))
+    return None if job is None else _claimed(session, job, worker, device)
+
+
+def _begun(worker: str) -> dict[str, Any]:
+    """Columns of a job whose attempt begins now."""
+    return {
+        "worker": worker,
+        "status": "running",
+        "stage": None,
+        "progress": None,
+        "written": 0,
+        "claimed_at": func.clock_timestamp(),
+        "started_at": func.coalesce(Job.started_at, func.now()),
+    }
+
+
+def _claimed(session: Session, job: Job, worker: str, device: str | None) -> Claim:
+    assert job.lease_token is not None
     token, attempt = job.lease_token, job.attempt
-    events.append(session, job_id, "job.started", {"attempt": attempt, "worker": worker, "device": device}, token=token)
+    events.append(session, job.id, "job.started", {"attempt": attempt, "worker": worker, "device": device}, token=token)
     return Claim(job, token, attempt, JobConfig.model_validate(job.config))
 
 
 def renew(
     session: Session, job_id: uuid.UUID, token: uuid.UUID, lease_seconds: float
-) -> Literal["running", "cancelling"]:
-    """Extend the lease; says whether cancellation was asked for. Raises `LeaseLost`."""
-    status = leases.renew(session, Job, job_id, token, lease_seconds)
-    return "running" if status == "running" else "cancelling"
+) -> Literal["running", "pausing", "cancelling"]:
+    """Extend the lease; says whether a pause or cancellation was asked for. Raises `LeaseLost`."""
+    match leases.renew(session, Job, job_id, token, lease_seconds):
+        case "running":
+            return "running"
+        case "pausing":
+            return "pausing"
+        case _:
+            return "cancelling"
+
+
+def begin_write(session: Session, job_id: uuid.UUID, token: uuid.UUID, number: int) -> bool:
+    """Whether the attempt's write `number` (from 1, rising) is still to be made.
+
+    Called first in the transaction that makes it. A write whose commit happened, but whose answer the connection lost,
+    is thereby not made twice. Raises `LeaseLost`.
+    """
+    job = leases.fence(session, Job, job_id, token)
+    if job.written >= number:
+        return False
+    job.written = number
+    session.flush()
+    return True
 
 
 def enter_stage(session: Session, job_id: uuid.UUID, token: uuid.UUID, stage: Stage, iteration: int) -> None:
@@ -108,7 +148,7 @@ def finish(
     error: Mapping[str, Any] | None = None,
 ) -> None:
     """End the job. Raises `LeaseLost`, and `IllegalTransition` when the status does not allow it: a job that is
-    cancelling can only become cancelled."""
+    cancelling can only become cancelled, and only such a one can."""
     job = leases.fence(session, Job, job_id, token)
     check(job.status, status)
     _end(session, job, status, error)
@@ -120,12 +160,32 @@ def hand_back(
     """Give the job up for another attempt and return its new status.
 
     That is `queued`; or `failed` (attempts_exhausted, with `error` as its `cause`) when the attempts are used up; or
-    `cancelled` when that was asked for. With `counted=False` the attempt does not use up a try. Raises `LeaseLost`.
+    `cancelled` or `paused` when that was asked for. With `counted=False` the attempt does not use up a try. Raises
+    `LeaseLost`.
     """
     job = leases.fence(session, Job, job_id, token)
     if not counted:
         job.max_attempts += 1
     return _retry(session, job, error)
+
+
+def pause(session: Session, job_id: uuid.UUID, token: uuid.UUID) -> None:
+    """The attempt has stopped as its owner asked; it does not count. Raises `LeaseLost`, `IllegalTransition`."""
+    job = leases.fence(session, Job, job_id, token)
+    _pause(session, job)
+
+
+def retry_smaller(
+    session: Session, job_id: uuid.UUID, token: uuid.UUID, error: Mapping[str, Any], config: JobConfig
+) -> str:
+    """As `hand_back` without using up a try, with a configuration that needs less memory. Raises `LeaseLost`."""
+    job = leases.fence(session, Job, job_id, token)
+    changes = _changes(job.config, config.model_dump(mode="json"))
+    if job.status == "running":
+        job.config = config.model_dump(mode="json")
+        job.smaller_batches += 1
+    job.max_attempts += 1
+    return _retry(session, job, error, changed=changes)
 
 
 def take_back_expired(session: Session, job_id: uuid.UUID) -> str | None:
@@ -157,28 +217,68 @@ def mark_dispatched(session: Session, job_id: uuid.UUID) -> None:
     leases.mark_dispatched(session, Job, job_id)
 
 
-def _retry(session: Session, job: Job, error: Mapping[str, Any]) -> str:
+def _retry(session: Session, job: Job, error: Mapping[str, Any], *, changed: Mapping[str, Any] | None = None) -> str:
     if job.status == "cancelling":
         _end(session, job, "cancelled")
+    elif job.status == "pausing":
+        _pause(session, job)
     elif job.attempt >= job.max_attempts:
         _end(session, job, "failed", exhausted(job.attempt, error))
     else:
         check(job.status, "queued")
         job.status = "queued"
         job.stage = job.progress = None
-        job.error = dict(error)
+        job.error = advised(error)
         job.dispatched_at = None
-        leases.drop(job)
+        _let_go(job)
         session.flush()
-        events.append(session, job.id, "job.retrying", {"error": dict(error)})
+        events.append(
+            session, job.id, "job.retrying", {"error": job.error} | ({} if changed is None else {"changed": changed})
+        )
     return job.status
+
+
+def _pause(session: Session, job: Job) -> None:
+    check(job.status, "paused")
+    job.status = "paused"
+    job.error = None
+    job.max_attempts += 1
+    _let_go(job)
+    session.flush()
+    events.append(session, job.id, "job.paused", {})
+
+
+def _let_go(job: Job) -> None:
+    """Nobody works on the job any more; the time that the attempt ran is added up."""
+    leases.drop(job)
+    job.ran_seconds = Job.ran_seconds + _seconds_since_claim()
+    job.claimed_at = None
+
+
+def _seconds_since_claim() -> ColumnElement[float]:
+    # An attempt whose worker went silent ran until its lease ended at most. In an UPDATE, columns are those of before.
+    until = func.least(func.clock_timestamp(), func.coalesce(Job.lease_expires_at, func.clock_timestamp()))
+    seconds = func.extract("epoch", until - Job.claimed_at)
+    return func.greatest(func.coalesce(seconds, 0.0), 0.0)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted field → [old, new], for the fields that differ."""
+    found: dict[str, Any] = {}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            found |= _changes(before, value, f"{prefix}{name}.")
+        elif before != value:
+            found[f"{prefix}{name}"] = [before, value]
+    return found
 
 
 def _end(session: Session, job: Job, status: str, error: Mapping[str, Any] | None = None) -> None:
     check(job.status, status)
     job.status = status
-    job.error = None if error is None else dict(error)
+    job.error = None if error is None else advised(error)
     job.finished_at = func.now()
-    leases.drop(job)
+    _let_go(job)
     session.flush()
-    events.append(session, job.id, f"job.{status}", {} if error is None else {"error": dict(error)})
+    events.append(session, job.id, f"job.{status}", {} if error is None else {"error": job.error})

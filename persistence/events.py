@@ -43,6 +43,11 @@ def append(
     return int(numbered.event_seq)
 
 
+def last(session: Session, job_id: uuid.UUID) -> int:
+    """The number of the job's last event, 0 when there is none."""
+    return session.scalar(select(Job.event_seq).where(Job.id == job_id)) or 0
+
+
 def page(session: Session, job_id: uuid.UUID, after: int = 0, limit: int = 100) -> Page[Event]:
     """Events numbered above `after`, in order."""
     rows = session.scalars(

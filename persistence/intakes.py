@@ -55,8 +55,17 @@ def _retry(session: Session, row: Dataset | Checkpoint, error: Mapping[str, Any]
     return row.status
 
 
+SHORTAGES: Final = frozenset({"out_of_disk", "out_of_host_memory", "out_of_gpu_memory"})
+"""Errors that keep their own code when attempts are used up: trying more often would not have helped."""
+
+
 def exhausted(attempts: int, error: Mapping[str, Any]) -> dict[str, Any]:
-    """The error of a row whose attempts are used up: says so, and keeps the last one as `cause`."""
+    """The error of a row whose attempts are used up: says so, and keeps the last one as `cause`.
+
+    A shortage stays the error itself.
+    """
+    if error.get("code") in SHORTAGES:
+        return {**error, "message": f"{error.get('message', '')} (after {attempts} attempts)", "retryable": False}
     return {
         "code": "attempts_exhausted",
         "message": f"gave up after {attempts} attempts; the last one ended with: {error.get('message', '')}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -13,13 +15,17 @@ from persistence import events
 from persistence.attempts import (
     Claim,
     add_warning,
+    begin_write,
     claim,
+    claim_next,
     enter_stage,
     expired,
     finish,
     hand_back,
     mark_dispatched,
+    pause,
     renew,
+    retry_smaller,
     set_manifest,
     set_progress,
     take_back_expired,
@@ -27,24 +33,31 @@ from persistence.attempts import (
 )
 from persistence.errors import Conflict, IdempotencyMismatch, NotFound
 from persistence.pages import Page, cut
-from persistence.tables import Checkpoint, Dataset, Job
-from persistence.transitions import FINISHED, check
+from persistence.tables import Checkpoint, Dataset, Job, ResumePoint
+from persistence.transitions import ACTIVE, FINISHED, LEGAL, check
 
 __all__ = [
     "Claim",
     "add_warning",
+    "begin_write",
     "claim",
+    "claim_next",
     "create",
     "delete",
     "enter_stage",
     "expired",
     "finish",
+    "forget_finished",
     "get",
     "hand_back",
     "list_page",
     "mark_dispatched",
+    "pause",
     "renew",
     "request_cancel",
+    "request_pause",
+    "resume",
+    "retry_smaller",
     "set_manifest",
     "set_progress",
     "take_back_expired",
@@ -60,6 +73,7 @@ def create(
     checkpoint_id: uuid.UUID | None = None,
     name: str,
     config: JobConfig,
+    priority: int = 0,
     idempotency_key: str | None = None,
     request_hash: str | None = None,
 ) -> tuple[Job, bool]:
@@ -84,6 +98,7 @@ def create(
             checkpoint_id=checkpoint_id,
             name=name,
             config=config.model_dump(mode="json"),
+            priority=priority,
             max_attempts=config.limits.max_attempts,
             idempotency_key=idempotency_key,
             request_hash=request_hash,
@@ -134,7 +149,7 @@ def list_page(
 
 
 def request_cancel(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
-    """A queued job is cancelled at once, a running one is `cancelling` until its worker has stopped.
+    """A queued or paused job is cancelled at once, a running one is `cancelling` until its worker has stopped.
 
     Asking again while it is cancelling changes nothing. Raises `NotFound`, `Conflict` (job_finished).
     """
@@ -143,7 +158,7 @@ def request_cancel(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) ->
         raise Conflict("job_finished", f"job {job_id} has already {_past(job.status)}: nothing is left to cancel")
     if job.status == "cancelling":
         return job
-    new = "cancelled" if job.status == "queued" else "cancelling"
+    new = "cancelled" if job.status in ("queued", "paused") else "cancelling"
     check(job.status, new)
     job.status = new
     if new == "cancelled":
@@ -157,6 +172,58 @@ def request_cancel(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) ->
     return job
 
 
+def request_pause(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
+    """A queued job is paused at once, a running one is `pausing` until its worker has written a resume point.
+
+    Asking again changes nothing. Raises `NotFound`, `Conflict` (job_not_pausable).
+    """
+    job = _lock(session, tenant_id, job_id)
+    if job.status in ("pausing", "paused"):
+        return job
+    if job.status == "cancelling" or job.status in FINISHED:
+        raise Conflict("job_not_pausable", f"job {job_id} is {job.status}: only a queued or running job can be paused")
+    new = "paused" if job.status == "queued" else "pausing"
+    check(job.status, new)
+    job.status = new
+    session.flush()
+    events.append(session, job.id, "job.paused" if new == "paused" else "job.pause_requested", {})
+    session.refresh(job)
+    return job
+
+
+def resume(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
+    """Queue a paused, cancelled or failed job again; it goes on from its last resume point that can be used.
+
+    After a cancellation or a failure its attempts and its time start anew. A job that is queued or runs already is left
+    alone. Raises `NotFound`, `Conflict` (job_not_resumable).
+    """
+    job = _lock(session, tenant_id, job_id)
+    if job.status in ("queued", "running"):
+        return job
+    if "queued" not in LEGAL[job.status]:
+        reason = "wait until it has stopped" if job.status in ACTIVE else "nothing is left to do"
+        raise Conflict("job_not_resumable", f"job {job_id} is {job.status}: {reason}")
+    if job.dataset_id is None:
+        raise Conflict("job_not_resumable", f"the data set of job {job_id} was deleted: submit a new job")
+    _require_ready(session, Dataset, "dataset", tenant_id, job.dataset_id)
+    before = job.status
+    check(before, "queued")
+    if before in FINISHED:
+        config = JobConfig.model_validate(job.config)
+        job.max_attempts = job.attempt + config.limits.max_attempts
+        job.ran_seconds = 0.0
+    job.status = "queued"
+    job.error = job.finished_at = job.dispatched_at = None
+    session.flush()
+    point = session.scalars(
+        select(ResumePoint).where(ResumePoint.job_id == job_id).order_by(ResumePoint.seq.desc()).limit(1)
+    ).first()
+    place = None if point is None else {"stage": point.stage, "epoch": point.epoch, "step": point.step}
+    events.append(session, job.id, "job.resume_requested", {"from": before, "point": place})
+    session.refresh(job)
+    return job
+
+
 def delete(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
     """Delete a finished job with everything it wrote. Raises `NotFound`, `Conflict` (job_not_finished)."""
     job = _lock(session, tenant_id, job_id)
@@ -164,6 +231,15 @@ def delete(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
         raise Conflict("job_not_finished", f"job {job_id} is {job.status}: cancel it or wait for its end first")
     session.delete(job)
     session.flush()
+
+
+def forget_finished(session: Session, retain: timedelta) -> int:
+    """Delete jobs, with everything they wrote, that ended longer than `retain` ago; returns how many."""
+    gone = session.scalars(
+        delete_rows(Job).where(Job.status.in_(FINISHED), Job.finished_at < func.now() - retain).returning(Job.id),
+        execution_options={"synchronize_session": False},
+    )
+    return len(gone.all())
 
 
 def _lock(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:

@@ -45,7 +45,7 @@ def claim(
     """
     return session.scalars(
         update(table)
-        .where(table.id == row_id, _status_in(table, _WAITING[table]), table.lease_token.is_(None))
+        .where(table.id == row_id, status_in(table, _WAITING[table]), table.lease_token.is_(None))
         .values(
             lease_token=func.gen_random_uuid(),
             lease_expires_at=_after(lease_seconds),
@@ -108,7 +108,7 @@ def undispatched(
     return session.scalars(
         select(table.id)
         .where(
-            _status_in(table, _WAITING[table]),
+            status_in(table, _WAITING[table]),
             table.lease_token.is_(None),
             or_(table.dispatched_at.is_(None) & (table.created_at < moment), table.dispatched_at < moment),
         )
@@ -136,13 +136,14 @@ def _after(seconds: float) -> ColumnElement[Any]:
 
 
 def _held(table: type[AnyLeasable], row_id: uuid.UUID, token: uuid.UUID) -> ColumnElement[bool]:
-    return and_(table.id == row_id, table.lease_token == token, _status_in(table, _WORKED_ON[table]))
+    return and_(table.id == row_id, table.lease_token == token, status_in(table, _WORKED_ON[table]))
 
 
 def _expired(table: type[AnyLeasable]) -> ColumnElement[bool]:
-    return and_(_status_in(table, _WORKED_ON[table]), table.lease_expires_at < func.clock_timestamp())
+    return and_(status_in(table, _WORKED_ON[table]), table.lease_expires_at < func.clock_timestamp())
 
 
-def _status_in(table: type[AnyLeasable], statuses: frozenset[str]) -> ColumnElement[bool]:
+def status_in(table: type[AnyLeasable], statuses: frozenset[str]) -> ColumnElement[bool]:
+    """Whether a row has one of these statuses, in a form that partial indexes serve."""
     # Written out, not bound: a plan made before the values are known cannot use a partial index.
     return table.status.in_([literal_column(f"'{status}'") for status in sorted(statuses)])

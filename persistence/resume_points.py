@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from persistence import leases
@@ -59,9 +60,13 @@ def newest(session: Session, job_id: uuid.UUID) -> Sequence[ResumePoint]:
     ).all()
 
 
-def forget_finished(session: Session) -> int:
-    """Forget the points of finished jobs, which nobody resumes; returns how many."""
-    finished = select(Job.id).where(Job.status.in_(FINISHED))
+def forget_finished(session: Session, retain: timedelta) -> int:
+    """Forget the points that nobody will go on from; returns how many.
+
+    Those of jobs that succeeded, and those of jobs that failed or were cancelled longer than `retain` ago.
+    """
+    given_up = and_(Job.status.in_(FINISHED), Job.finished_at < func.now() - retain)
+    finished = select(Job.id).where(or_(Job.status == "succeeded", given_up))
     gone = session.scalars(
         delete(ResumePoint).where(ResumePoint.job_id.in_(finished)).returning(ResumePoint.seq),
         execution_options={"synchronize_session": False},

@@ -21,15 +21,19 @@ class Settings(BaseSettings):
     storage_url: str = Field(default="", description="file:///… or s3://bucket/prefix; empty: <home>/objects.")
     log_level: str = "INFO"
 
+    tenant_max_running: Annotated[int, Field(ge=0)] = 0
+    retain_resume_hours: Annotated[int, Field(ge=0)] = 7 * 24
+    retain_jobs_days: Annotated[int, Field(ge=0)] = 0
+
     upload_max_bytes: Annotated[int, Field(gt=0)] = 50 * 2**30
     upload_ttl_hours: Annotated[int, Field(gt=0)] = 48
+    tenant_max_bytes: Annotated[int, Field(gt=0)] = 500 * 2**30
+    tenant_max_datasets: Annotated[int, Field(gt=0)] = 1000
+    tenant_max_jobs: Annotated[int, Field(gt=0)] = 200
     disk_headroom_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
     dataset_max_images: Annotated[int, Field(gt=0)] = 2_000_000
     image_max_pixels: Annotated[int, Field(gt=0)] = 50_000_000
 
-    tenant_max_bytes: Annotated[int, Field(gt=0)] = 500 * 2**30
-    tenant_max_datasets: Annotated[int, Field(gt=0)] = 1000
-    tenant_max_jobs: Annotated[int, Field(gt=0)] = 200
     devices: str = Field(default="auto", description="Comma list: cpu, cuda:0, …; auto: every GPU, else cpu.")
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 1.0

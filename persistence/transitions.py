@@ -2,12 +2,16 @@
 
 ```
 queued ──claim──▶ running ──▶ succeeded
-  │  ▲               │  ├───▶ failed
-  │  └──hand back────┘  └───▶ cancelling ──▶ cancelled
-  └──cancel─────────────────────────────────▶ cancelled
+ │ ▲ ▲             │ │ ├───▶ failed ─────────────┐
+ │ │ └─hand back───┘ │ └───▶ cancelling ──▶ cancelled ──┐
+ │ │                 └─pause─▶ pausing ──▶ paused │     │
+ │ └──resume─────────────────────────────────┴────┴─────┘
+ └──cancel──▶ cancelled, pause──▶ paused
 ```
 
-Whoever asked for cancellation gets it: from `cancelling` nothing else follows, however the attempt ended.
+Whoever asked for cancellation gets it: from `cancelling` nothing else follows, however the attempt ended. A pause that
+comes too late leaves a job that has ended; otherwise `pausing` ends in `paused`, and takes a cancellation on the way.
+A cancelled or failed job goes on, from its last resume point, only when its owner asks for that.
 """
 
 from __future__ import annotations
@@ -18,21 +22,24 @@ from typing import Final, Literal, get_args
 
 from persistence.errors import IllegalTransition
 
-Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 LEGAL: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
-        "queued": frozenset({"running", "cancelled"}),
-        "running": frozenset({"succeeded", "failed", "cancelling", "queued"}),
+        "queued": frozenset({"running", "paused", "cancelled"}),
+        "running": frozenset({"succeeded", "failed", "cancelling", "pausing", "queued"}),
+        "pausing": frozenset({"paused", "succeeded", "failed", "cancelling"}),
+        "paused": frozenset({"queued", "cancelled"}),
         "cancelling": frozenset({"cancelled"}),
         "succeeded": frozenset(),
-        "failed": frozenset(),
-        "cancelled": frozenset(),
+        "failed": frozenset({"queued"}),
+        "cancelled": frozenset({"queued"}),
     }
 )
-FINISHED: Final[frozenset[str]] = frozenset(status for status, following in LEGAL.items() if not following)
-ACTIVE: Final[frozenset[str]] = frozenset({"running", "cancelling"})
+FINISHED: Final[frozenset[str]] = frozenset({"succeeded", "failed", "cancelled"})
+"""The job has ended; nothing moves it but its owner."""
+ACTIVE: Final[frozenset[str]] = frozenset({"running", "pausing", "cancelling"})
 """An attempt works on the job and holds its lease."""
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 
@@ -18,7 +18,9 @@ _log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 0.1
 
-Reason = Literal["exited", "cancelled", "timed_out", "shutdown", "lease_lost"]
+Wish = Literal["go_on", "pause", "cancel"]
+"""What the owner of the work wants of it."""
+Reason = Literal["exited", "cancelled", "paused", "timed_out", "shutdown", "lease_lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds: between two lease renewals, for the whole attempt, and for the child to stop when asked."""
+    """Times in seconds: between two lease renewals, for the whole attempt, and for the child to stop when asked.
+
+    `shutdown_grace` is for a child that writes a resume point before it stops.
+    """
 
     heartbeat: float
     wall: float
@@ -40,10 +45,10 @@ class Limits:
     shutdown_grace: float
 
 
-def watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: threading.Event) -> Ending:
+def watch(child: Child, renew: Callable[[], Wish], limits: Limits, stopping: threading.Event) -> Ending:
     """Wait until `child` ends, calling `renew` every heartbeat, and see to it that it does end.
 
-    `renew` prolongs the lease, returns whether the work is still wanted, and raises `LeaseLost`. While the database is
+    `renew` prolongs the lease, returns what the owner wants, and raises `LeaseLost`. While the database is
     away the child works on: its writes are fenced, so at worst its work is wasted. `stopping` is set when the worker
     shuts down. Whatever happens, the child is gone when this returns or raises.
     """
@@ -54,7 +59,7 @@ def watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: thr
     return Ending(reason, returncode, child.log)
 
 
-def _watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: threading.Event) -> Reason:
+def _watch(child: Child, renew: Callable[[], Wish], limits: Limits, stopping: threading.Event) -> Reason:
     started = time.monotonic()
     next_beat = started + limits.heartbeat
     reason: Reason = "exited"
@@ -73,8 +78,11 @@ def _watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: th
         if wanted == "lease_lost":
             child.kill()
             reason = wanted
-        elif wanted == "cancelled" and reason in ("exited", "shutdown"):
+        elif wanted == "cancelled" and reason in ("exited", "paused", "shutdown"):
             kill_at = min(kill_at, _stop(child, limits.stop_grace))
+            reason = wanted
+        elif wanted == "paused" and reason == "exited":
+            kill_at = _stop(child, limits.shutdown_grace)
             reason = wanted
         elif reason == "exited" and now - started >= limits.wall:
             kill_at = _stop(child, limits.stop_grace)
@@ -84,9 +92,12 @@ def _watch(child: Child, renew: Callable[[], bool], limits: Limits, stopping: th
             reason = "shutdown"
 
 
-def _beat(renew: Callable[[], bool]) -> Reason:
+_WISHES: Final[dict[Wish, Reason]] = {"go_on": "exited", "pause": "paused", "cancel": "cancelled"}
+
+
+def _beat(renew: Callable[[], Wish]) -> Reason:
     try:
-        return "exited" if renew() else "cancelled"
+        return _WISHES[renew()]
     except LeaseLost:
         return "lease_lost"
     except Exception as error:

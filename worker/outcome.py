@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Failure:
     """Why an attempt ended without a result.
 
     `code` is stable and for machines; `message` is for people; `stage` is where it happened, if known; `retryable`:
-    another attempt may succeed with nothing changed. `log` is the end of the child's output, for crashes only.
+    another attempt may succeed with nothing changed. `log` is the end of the child's output.
     """
 
     code: str
@@ -76,13 +76,14 @@ def classify(returncode: int, work_dir: Path, *, log: Sequence[str], host_ooms: 
     tail = tuple(log[-_LOG_LINES:])
     told = read_outcome(work_dir)
     if told is not None and returncode == Exit.FAILED:
-        return told
+        return replace(told, log=told.log or tail)
     if returncode == -signal.SIGKILL and host_ooms > 0:
         return Failure(
             "out_of_host_memory",
             "the kernel killed the trainer because the machine ran out of memory: lower runtime.cache_mib or the batch"
             " size, or give the worker more memory",
             retryable=True,
+            log=tail,
         )
     if returncode == -signal.SIGKILL:
         return Failure(

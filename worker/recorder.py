@@ -50,7 +50,9 @@ class Recorder(Callbacks):
         self._outbox, self._stopped = outbox, stopped
         self._place: tuple[Stage, int] | None = None
         self._points = 0
-        self._writer = Writer(sessions, on_lease_lost)
+        self._writer = Writer(
+            sessions, on_lease_lost, lambda session, number: jobs.begin_write(session, job_id, token, number)
+        )
 
     def __enter__(self) -> Self:
         self._outbox.mkdir(parents=True, exist_ok=True)

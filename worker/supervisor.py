@@ -5,20 +5,22 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig
-from persistence import jobs
+from persistence import jobs, turns
 from persistence.database import transaction
 from persistence.errors import IllegalTransition, LeaseLost
 from persistence.tables import Checkpoint, Dataset, Job
-from worker.attempt import Ending, Limits, watch
+from worker.attempt import Ending, Limits, Wish, watch
 from worker.child import Child
 from worker.context import Context
 from worker.devices import Device
+from worker.memory import need_less_memory
 from worker.outcome import Exit, Failure, classify, count_host_ooms
 from worker.retry import StillAway, persist
 
@@ -33,50 +35,75 @@ class Attempt:
     token: uuid.UUID
     number: int
     config: JobConfig
+    wall_seconds: float
+    smaller_batches: int
     specification: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The status that an attempt leaves its job with; None: another attempt decides. `counted`: it used up a try."""
+    """The status that an attempt leaves its job with; None: another attempt decides. `counted`: it used up a try.
 
-    status: Literal["queued", "succeeded", "failed", "cancelled"] | None
+    `smaller` is the configuration of the next attempt, where this one ran out of the device's memory.
+    """
+
+    status: Literal["queued", "paused", "succeeded", "failed", "cancelled"] | None
     failure: Failure | None = None
     counted: bool = True
+    smaller: JobConfig | None = None
 
 
-def run_job(context: Context, job_id: uuid.UUID) -> None:
-    """Run one attempt of a job on a free device, if the job still waits for one; a second delivery does nothing."""
+def run_job(context: Context, woken_by: uuid.UUID) -> None:
+    """Run one attempt of the job whose turn it is, on a free device; nothing if no job may start now.
+
+    The delivery of a job's id only says that there is work: which job is next, the database decides. So it does no harm
+    when a delivery comes twice, late or never.
+    """
     with context.devices.lend() as device:
         if context.stopping.is_set():
             return  # Never claimed: the sweeper sends it to a worker that stays.
-        attempt = _claim(context, job_id, device)
+        attempt = _claim(context, device)
         if attempt is None:
-            _log.info("job_not_claimed", job_id=str(job_id))
+            _log.info("no_job_claimed", woken_by=str(woken_by))
             return
-        with structlog.contextvars.bound_contextvars(job_id=str(job_id), attempt=attempt.number):
+        with structlog.contextvars.bound_contextvars(job_id=str(attempt.job_id), attempt=attempt.number):
             _run(context, attempt, device)
+    _wake_next(context)
 
 
-def _claim(context: Context, job_id: uuid.UUID, device: Device) -> Attempt | None:
+def _wake_next(context: Context) -> None:
+    """Send the job whose turn it is: the one that was handed back, or one that had to wait for its tenant's quota."""
+    try:
+        with transaction(context.sessions) as session:
+            job_id = turns.next_up(session, quota_running=context.settings.tenant_max_running)
+        if job_id is not None and context.dispatcher.send("job", job_id):
+            with transaction(context.sessions) as session:
+                jobs.mark_dispatched(session, job_id)
+    except SQLAlchemyError as error:
+        _log.warning("nobody_woken", error=str(error))  # The sweeper does it.
+
+
+def _claim(context: Context, device: Device) -> Attempt | None:
     def claim(session: Session) -> Attempt | None:
-        claimed = jobs.claim(
+        claimed = jobs.claim_next(
             session,
-            job_id,
             worker=context.worker_name(device.name),
             lease_seconds=context.settings.lease_seconds,
             device=device.name,
+            quota_running=context.settings.tenant_max_running,
         )
         if claimed is None:
             return None
         job = claimed.job
         return Attempt(
-            job_id=job_id,
+            job_id=job.id,
             token=claimed.token,
             number=claimed.attempt,
             config=claimed.config,
+            wall_seconds=max(0.0, claimed.config.limits.wall_seconds - job.ran_seconds),
+            smaller_batches=job.smaller_batches,
             specification={
-                "job_id": str(job_id),
+                "job_id": str(job.id),
                 "token": str(claimed.token),
                 "attempt": claimed.attempt,
                 "config": claimed.config.model_dump(mode="json"),
@@ -109,7 +136,7 @@ def _run(context: Context, attempt: Attempt, device: Device) -> None:
     _log.info("attempt_started", device=device.name)
     limits = Limits(
         heartbeat=settings.heartbeat_seconds,
-        wall=attempt.config.limits.wall_seconds,
+        wall=attempt.wall_seconds,
         stop_grace=settings.stop_grace_seconds,
         shutdown_grace=settings.shutdown_grace_seconds,
     )
@@ -119,7 +146,7 @@ def _run(context: Context, attempt: Attempt, device: Device) -> None:
             context.trainer, {**attempt.specification, "work_dir": str(folder)}, environment=device.environment()
         )
         ending = watch(child, lambda: _renew(context, attempt), limits, context.stopping)
-        verdict = judge(ending, folder, wall_seconds=limits.wall, host_ooms=count_host_ooms() - ooms)
+        verdict = judge(ending, folder, attempt, host_ooms=count_host_ooms() - ooms)
     _log.info(
         "attempt_ended",
         reason=ending.reason,
@@ -131,13 +158,15 @@ def _run(context: Context, attempt: Attempt, device: Device) -> None:
         _settle(context, attempt, verdict)
 
 
-def _renew(context: Context, attempt: Attempt) -> bool:
+_WISHES: Final[dict[str, Wish]] = {"running": "go_on", "pausing": "pause", "cancelling": "cancel"}
+
+
+def _renew(context: Context, attempt: Attempt) -> Wish:
     with transaction(context.sessions) as session:
-        status = jobs.renew(session, attempt.job_id, attempt.token, context.settings.lease_seconds)
-    return status == "running"
+        return _WISHES[jobs.renew(session, attempt.job_id, attempt.token, context.settings.lease_seconds)]
 
 
-def judge(ending: Ending, folder: Path, *, wall_seconds: float, host_ooms: int) -> Verdict:
+def judge(ending: Ending, folder: Path, attempt: Attempt, *, host_ooms: int) -> Verdict:
     """What becomes of the job after its attempt ended like this."""
     if ending.reason == "lease_lost" or ending.returncode == Exit.LEASE_LOST:
         return Verdict(None)
@@ -145,7 +174,13 @@ def judge(ending: Ending, folder: Path, *, wall_seconds: float, host_ooms: int) 
         return Verdict("cancelled")
     if ending.returncode == Exit.DONE:
         return Verdict("succeeded")
-    failure = _failure(ending, folder, wall_seconds, host_ooms)
+    if ending.reason == "paused" and ending.returncode != Exit.FAILED:
+        return Verdict("paused")
+    failure = _failure(ending, folder, attempt.config.limits.wall_seconds, host_ooms)
+    if failure.code == "out_of_gpu_memory" and attempt.smaller_batches == 0:
+        smaller = need_less_memory(attempt.config, failure.stage)
+        if smaller is not None:
+            return Verdict("queued", failure, counted=False, smaller=smaller)
     return Verdict(
         "queued" if failure.retryable else "failed",
         failure,
@@ -156,7 +191,10 @@ def judge(ending: Ending, folder: Path, *, wall_seconds: float, host_ooms: int) 
 
 def _failure(ending: Ending, folder: Path, wall_seconds: float, host_ooms: int) -> Failure:
     if ending.reason == "timed_out":
-        message = f"the attempt ran longer than limits.wall_seconds ({wall_seconds:g} s): raise it, or train less"
+        message = (
+            f"the job ran longer than limits.wall_seconds ({wall_seconds:g} s), all attempts together: submit it with a"
+            " higher limit or fewer epochs, or resume it to give it the same time once more"
+        )
         return Failure("wall_clock_exceeded", message)
     if ending.reason == "shutdown":
         return Failure("worker_shutdown", "the worker was shut down", retryable=True)
@@ -171,7 +209,11 @@ def _settle(context: Context, attempt: Attempt, verdict: Verdict) -> None:
         error: dict[str, Any] = {}
         if failure is not None:
             error = replace(failure, stage=failure.stage or session.get_one(Job, job_id).stage).as_error()
-        if verdict.status == "queued":
+        if verdict.smaller is not None:
+            jobs.retry_smaller(session, job_id, token, error, verdict.smaller)
+        elif verdict.status == "paused":
+            jobs.pause(session, job_id, token)
+        elif verdict.status == "queued":
             jobs.hand_back(session, job_id, token, error, counted=verdict.counted)
         elif verdict.status is not None:
             jobs.finish(session, job_id, token, verdict.status, error or None)
@@ -188,6 +230,3 @@ def _settle(context: Context, attempt: Attempt, verdict: Verdict) -> None:
         _log.warning("attempt_not_settled", reason="the lease was lost")
     except StillAway:
         _log.warning("attempt_not_settled", reason="the database is away; the lease will expire")
-    else:
-        if verdict.status == "queued":
-            context.dispatcher.send("job", attempt.job_id)

@@ -64,6 +64,7 @@ def tidy(context: Context) -> None:
     """What may wait some minutes: everything that only takes up room."""
     _step("uploads", partial(_expire_uploads, context))
     _step("resume_points", partial(_forget_resume_points, context))
+    _step("jobs", partial(_forget_jobs, context))
     _step("objects", partial(_release_objects, context))
     _step("staging", partial(context.store.sweep_staging, _STAGING_AGE))
     _step("work", context.work.sweep)
@@ -138,7 +139,14 @@ def _expire_uploads(context: Context) -> None:
 
 def _forget_resume_points(context: Context) -> None:
     with transaction(context.sessions) as session:
-        resume_points.forget_finished(session)
+        resume_points.forget_finished(session, timedelta(hours=context.settings.retain_resume_hours))
+
+
+def _forget_jobs(context: Context) -> None:
+    days = context.settings.retain_jobs_days
+    if days > 0:
+        with transaction(context.sessions) as session:
+            jobs.forget_finished(session, timedelta(days=days))
 
 
 def _release_objects(context: Context) -> None:

@@ -15,7 +15,7 @@ from persistence import checkpoints, datasets
 from persistence.database import transaction
 from persistence.errors import LeaseLost
 from persistence.tables import Checkpoint, Dataset
-from worker.attempt import Ending, Limits, watch
+from worker.attempt import Ending, Limits, Wish, watch
 from worker.child import Child
 from worker.context import Context
 from worker.outcome import Exit, Failure, classify
@@ -108,11 +108,11 @@ def _run(context: Context, validation: Validation) -> Failure | None:
         return _judge(ending, folder, limits.wall)
 
 
-def _renew(context: Context, validation: Validation) -> bool:
+def _renew(context: Context, validation: Validation) -> Wish:
     repository = datasets if validation.kind == "dataset" else checkpoints
     with transaction(context.sessions) as session:
         repository.renew(session, validation.id, validation.token, context.settings.lease_seconds)
-    return True
+    return "go_on"
 
 
 def _judge(ending: Ending, folder: Path, wall_seconds: float) -> Failure | None:

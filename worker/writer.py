@@ -27,7 +27,7 @@ _WRITE_BYTES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One thing to store. `apply` must be repeatable. `size` is a rough count of the bytes that it holds.
+    """One thing to store. `apply` may be called again after a failed transaction. `size` is roughly the bytes it holds.
 
     `prepare` runs once before the transaction, `cleanup` once after it: files are moved there. `optional`: if storing
     fails, that costs a log line instead of the run.
@@ -43,12 +43,21 @@ class Write:
 class Writer:
     """A queue of writes and the thread that commits them, several small ones to a transaction.
 
+    `begin(session, number)` is called first in each transaction, with the number of the transaction from 1: whether it
+    is still to be made, or was made before although its answer got lost.
+
     While the database is away writes wait for it; `put` blocks once 64 MiB wait. When the lease is lost
     `on_lease_lost` is called from the thread. Any other error is kept and raised from the next call.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], on_lease_lost: Callable[[], object]) -> None:
-        self._sessions, self._on_lease_lost = sessions, on_lease_lost
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        on_lease_lost: Callable[[], object],
+        begin: Callable[[Session, int], bool] = lambda _session, _number: True,
+    ) -> None:
+        self._sessions, self._on_lease_lost, self._begin = sessions, on_lease_lost, begin
+        self._number = 0
         self._changed = threading.Condition()
         self._writes: deque[Write] = deque()
         self._waiting_bytes = 0
@@ -123,7 +132,8 @@ class Writer:
             for write in batch:
                 if write.prepare is not None:
                     write.prepare()
-            persist(self._sessions, lambda session: [write.apply(session) for write in batch], give_up=never)
+            self._number += 1
+            persist(self._sessions, lambda session: self._apply(session, batch), give_up=never)
         except LeaseLost:
             raise
         except (PersistenceError, OSError) as error:
@@ -133,6 +143,11 @@ class Writer:
         for write in batch:
             if write.cleanup is not None:
                 write.cleanup()
+
+    def _apply(self, session: Session, batch: list[Write]) -> None:
+        if self._begin(session, self._number):
+            for write in batch:
+                write.apply(session)
 
     def _next(self) -> list[Write]:
         """The next writes for one transaction; waits for them; empty when there will be none."""

@@ -17,6 +17,9 @@ EventType = Literal[
     "job.warning",
     "job.resumed",
     "job.retrying",
+    "job.pause_requested",
+    "job.paused",
+    "job.resume_requested",
     "job.cancel_requested",
     "job.cancelled",
     "job.failed",
@@ -24,6 +27,7 @@ EventType = Literal[
     "job.artifact",
 ]
 LAST_TYPES = frozenset({"job.cancelled", "job.failed", "job.succeeded"})
+"""A job ends with one of these, and goes on after a failure or cancellation if it is resumed."""
 
 
 class EventRead(BaseModel):

@@ -38,7 +38,7 @@ async def stream(sessions: sessionmaker[Session], hub: EventHub, job_id: UUID, a
     with hub.watch(job_id) as watch:
         while not hub.closing and not watch.gone:
             try:
-                batch = await to_thread.run_sync(_read, sessions, job_id, after)
+                batch, last = await to_thread.run_sync(_read, sessions, job_id, after)
             except SQLAlchemyError as error:
                 # The client comes back with the last id that it saw.
                 log.warning("event_stream_broken", job=str(job_id), error=type(error).__name__)
@@ -46,7 +46,7 @@ async def stream(sessions: sessionmaker[Session], hub: EventHub, job_id: UUID, a
             for event in batch:
                 yield _frame(json.dumps(event.data), event=event.type, number=event.seq)
                 after = event.seq
-                if event.type in LAST_TYPES:
+                if event.type in LAST_TYPES and event.seq == last:
                     return
             if len(batch) == _BATCH:
                 continue
@@ -63,9 +63,11 @@ async def stream(sessions: sessionmaker[Session], hub: EventHub, job_id: UUID, a
                 sent_at = time.monotonic()
 
 
-def _read(sessions: sessionmaker[Session], job_id: UUID, after: int) -> list[EventRead]:
+def _read(sessions: sessionmaker[Session], job_id: UUID, after: int) -> tuple[list[EventRead], int]:
+    """Events after number `after`, and the number of the last one there is."""
     with transaction(sessions) as session:
-        return [EventRead.model_validate(row) for row in events.page(session, job_id, after, _BATCH).rows]
+        found = [EventRead.model_validate(row) for row in events.page(session, job_id, after, _BATCH).rows]
+        return found, events.last(session, job_id)
 
 
 def _frame(data: str, *, event: str, number: int | None = None) -> bytes:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from api.auth import Reader, Writer
 from api.ids import JobId
-from api.jobs.schemas import JobCreate, JobQuery, JobRead
+from api.jobs.reading import shown, shown_page
+from api.jobs.schemas import JobCreate, JobQuery, JobRead, StageList, StageRead
 from api.jobs.submission import submit
-from api.pages import PageOf, page_of
+from api.pages import PageOf
 from api.problems import responses
+from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
-from persistence import jobs
+from persistence import jobs, quotas, stages
+from persistence.transitions import FINISHED
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -53,11 +56,17 @@ IdempotencyKey = Annotated[
             "checkpoint_architecture_mismatch",
             "checkpoint_classes_mismatch",
             "idempotency_mismatch",
+            "too_many_jobs",
         ),
     },
 )
 def create_job(
-    session: Transaction, caller: Writer, body: JobCreate, response: Response, idempotency_key: IdempotencyKey = None
+    request: Request,
+    session: Transaction,
+    caller: Writer,
+    body: JobCreate,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobRead:
     """Queue a MaskTune run: train (or take a checkpoint), explain, mask, finetune, evaluate.
 
@@ -67,33 +76,70 @@ def create_job(
     """
     job, created = submit(session, caller.tenant_id, body, idempotency_key)
     if created:
+        quotas.require(session, services_of(request).settings, caller.tenant_id, "jobs", 0)  # it counts already
         dispatch_after_commit(session, "job", job.id)
     else:
         response.status_code = 200
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return JobRead.model_validate(job)
+    return shown(session, job)
 
 
 @router.get("", summary="List jobs", responses=responses())
 def list_jobs(session: Transaction, caller: Reader, query: Annotated[JobQuery, Query()]) -> PageOf[JobRead]:
     """Jobs, newest first."""
     page = jobs.list_page(session, caller.tenant_id, status=query.status, after=query.after_id, limit=query.limit)
-    return page_of(page, JobRead.model_validate)
+    return shown_page(session, page)
 
 
 @router.get("/{job_id}", summary="Get a job", responses=responses("job_not_found"))
 def get_job(session: Transaction, caller: Reader, job_id: JobId) -> JobRead:
     """One job, with its configuration, progress, warnings and, if it failed, the error."""
-    return JobRead.model_validate(jobs.get(session, caller.tenant_id, job_id))
+    return shown(session, jobs.get(session, caller.tenant_id, job_id))
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", responses=responses("job_not_found", "job_finished"))
 def cancel_job(session: Transaction, caller: Writer, job_id: JobId) -> JobRead:
-    """A queued job is cancelled at once. A running one becomes `cancelling`, and `cancelled` when it has stopped.
+    """A queued or paused job is cancelled at once. A running one becomes `cancelling`, `cancelled` when it has stopped.
 
-    Asking again while it is cancelling changes nothing.
+    Its last resume point is kept for a while, so that `resume` can go on from there. Asking again while it is
+    cancelling changes nothing.
     """
-    return JobRead.model_validate(jobs.request_cancel(session, caller.tenant_id, job_id))
+    return shown(session, jobs.request_cancel(session, caller.tenant_id, job_id))
+
+
+@router.post("/{job_id}/pause", summary="Pause a job", responses=responses("job_not_found", "job_not_pausable"))
+def pause_job(session: Transaction, caller: Writer, job_id: JobId) -> JobRead:
+    """A queued job is paused at once. A running one writes a resume point: it is `pausing`, then `paused`.
+
+    A paused job holds no device, and keeps its resume points until it is resumed or cancelled. Asking again changes
+    nothing.
+    """
+    return shown(session, jobs.request_pause(session, caller.tenant_id, job_id))
+
+
+@router.post(
+    "/{job_id}/resume",
+    summary="Resume a job",
+    responses=responses("job_not_found", "job_not_resumable", "too_many_jobs"),
+)
+def resume_job(request: Request, session: Transaction, caller: Writer, job_id: JobId) -> JobRead:
+    """Queue a paused, cancelled or failed job again; it goes on from its last resume point, to the same result.
+
+    After a failure or a cancellation, attempts and time limit start anew. A job that is queued or runs is left alone.
+    """
+    if jobs.get(session, caller.tenant_id, job_id).status in FINISHED:
+        quotas.require(session, services_of(request).settings, caller.tenant_id, "jobs")
+    job = jobs.resume(session, caller.tenant_id, job_id)
+    if job.status == "queued" and job.dispatched_at is None:
+        dispatch_after_commit(session, "job", job.id)
+    return shown(session, job)
+
+
+@router.get("/{job_id}/stages", summary="List a job's stages", responses=responses("job_not_found"))
+def list_job_stages(session: Transaction, caller: Reader, job_id: JobId) -> StageList:
+    """When each attempt entered and left each stage."""
+    job = jobs.get(session, caller.tenant_id, job_id)
+    return StageList(data=[StageRead.model_validate(stage, from_attributes=True) for stage in stages.of(session, job)])
 
 
 @router.delete(

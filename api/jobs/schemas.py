@@ -13,7 +13,7 @@ from api.pages import PageQuery
 from api.text import Name
 from masktune_core.config import PRESETS, JobConfig
 
-Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 
 
 class JobCreate(BaseModel):
@@ -47,6 +47,13 @@ class JobCreate(BaseModel):
         description="Changes to the base, nested, as a JSON merge patch (RFC 7396); see `GET /v1/config-schema`.",
         examples=[{"seed": 1, "erm": {"epochs": 5}}],
     )
+    priority: int = Field(
+        default=0,
+        ge=-100,
+        le=100,
+        description="Order among your own waiting jobs, higher first. It gives no advantage over other tenants.",
+        examples=[0],
+    )
 
 
 class JobError(BaseModel):
@@ -56,6 +63,17 @@ class JobError(BaseModel):
     message: str = Field(description="For people.", examples=["a batch of 512 does not fit: lower erm.batch_size"])
     stage: str | None = Field(default=None, description="Where it happened.", examples=["training_erm"])
     retryable: bool = Field(default=False, description="Whether the same job may succeed when tried again.")
+    advice: str | None = Field(
+        default=None, description="What to do about it.", examples=["Set runtime.micro_batch, or lower erm.batch_size."]
+    )
+    log: list[str] = Field(
+        default_factory=list,
+        description="The last lines that the trainer logged.",
+        examples=[["2026-01-31T12:00:10Z [warning] attempt_failed"]],
+    )
+    cause: dict[str, Any] | None = Field(
+        default=None, description="The last attempt's error, where `code` is attempts_exhausted.", examples=[None]
+    )
 
 
 class JobRead(BaseModel):
@@ -76,6 +94,20 @@ class JobRead(BaseModel):
     stage: str | None = Field(
         description="Where it is inside running: preparing, training_erm, masking, finetuning, evaluating.",
         examples=["training_erm"],
+    )
+    priority: int = Field(description="Order among the tenant's own waiting jobs, higher first.", examples=[0])
+    queue_position: int | None = Field(
+        default=None,
+        description="Jobs that start before it, itself included; null unless it is queued.",
+        examples=[None],
+    )
+    estimated_start_at: datetime | None = Field(
+        default=None, description="When it may start; null when unknown or started.", examples=[None]
+    )
+    estimated_finish_at: datetime | None = Field(
+        default=None,
+        description="When it may end, from earlier jobs on the same network and from its own pace; null when unknown.",
+        examples=["2026-01-31T12:00:30Z"],
     )
     attempt: int = Field(description="Attempts begun so far.", examples=[1])
     max_attempts: int = Field(description="Attempts before the service gives up.", examples=[3])
@@ -104,12 +136,32 @@ class JobRead(BaseModel):
         description="Seed, versions, device and hashes.", examples=[{"seed": 0, "device": "cpu"}]
     )
     error: JobError | None = Field(description="Why it failed, or why the last attempt was given up.", examples=[None])
+    ran_seconds: float = Field(description="How long its attempts ran, all before the present one.", examples=[0.0])
     last_event: int = Field(
         validation_alias="event_seq", description="Number of the last event in its log.", examples=[7]
     )
     created_at: datetime = Field(description="When it was submitted.", examples=["2026-01-31T12:00:00Z"])
     started_at: datetime | None = Field(description="When it first ran.", examples=["2026-01-31T12:00:01Z"])
     finished_at: datetime | None = Field(description="When it ended.", examples=["2026-01-31T12:00:31Z"])
+
+
+class StageRead(BaseModel):
+    """A stage that an attempt entered."""
+
+    attempt: int = Field(description="Number of the attempt, from 1.", examples=[1])
+    stage: str = Field(description="preparing, training_erm, masking, finetuning or evaluating.", examples=["masking"])
+    iteration: int = Field(description="Round of masking and finetuning; 0 outside them.", examples=[1])
+    entered_at: datetime = Field(description="When it began.", examples=["2026-01-31T12:00:10Z"])
+    left_at: datetime | None = Field(
+        description="When the attempt's next stage began, or the job ended; null while nobody knows.",
+        examples=["2026-01-31T12:00:20Z"],
+    )
+
+
+class StageList(BaseModel):
+    """Every stage of every attempt."""
+
+    data: list[StageRead] = Field(description="In order of time.")
 
 
 class JobQuery(PageQuery):

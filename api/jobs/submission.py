@@ -33,6 +33,7 @@ def submit(session: Session, tenant_id: UUID, body: JobCreate, idempotency_key: 
         checkpoint_id=body.checkpoint_id,
         name=body.name or _UNNAMED,
         config=config,
+        priority=body.priority,
         idempotency_key=idempotency_key,
         request_hash=request_hash(body),
     )

@@ -138,6 +138,7 @@ class Session:
             state.epoch_seconds, self._epoch_at = self.epoch_seconds(), time.monotonic()
         self.count_seconds()
         state.points += 1
+        state.pass_batch = self.config.masking.batch_size
         if self.masks is not None:
             self.masks.flush()
         path = write_resume_point(

@@ -53,6 +53,7 @@ class RunState:
     epoch_seconds: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)  # wall time of each stage, all attempts together
     points: int = 0  # resume points written so far
+    pass_batch: int = 0  # images in a step of masking and evaluating
     device_type: str = ""
     selected: Selected | None = None
     selected_epoch: int | None = None

@@ -133,6 +133,7 @@ def test_hand_back_queues_again_until_the_attempts_are_used_up(session: Session)
         "stage": "training_erm",
         "retryable": False,
         "cause": ERROR,
+        "advice": job.error["advice"],
     }
     assert job.finished_at is not None
     types = [event.type for event in events.page(session, job.id).rows]
@@ -146,6 +147,16 @@ def test_an_attempt_that_does_not_count_uses_up_no_try(session: Session) -> None
     claim = claim_job(session, job.id)
     assert claim.attempt == 4
     assert jobs.hand_back(session, job.id, claim.token, ERROR) == "failed"
+
+
+@pytest.mark.parametrize("code", ["out_of_disk", "out_of_host_memory", "out_of_gpu_memory"])
+def test_a_shortage_keeps_its_name_when_the_attempts_are_used_up(session: Session, code: str) -> None:
+    job = make_job(session, max_attempts=1)
+    assert jobs.hand_back(session, job.id, claim_job(session, job.id).token, ERROR | {"code": code}) == "failed"
+    assert job.error is not None
+    assert (job.error["code"], job.error["retryable"]) == (code, False)
+    assert job.error["message"].endswith("(after 1 attempts)")
+    assert job.error["advice"]
 
 
 def test_handing_back_a_cancelling_job_cancels_it(session: Session) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy.orm import Session
 
 from persistence import artifacts, events, jobs, resume_points
 from persistence.errors import NotFound
-from tests.fixtures.records import claim_job, make_job, make_object
+from tests.fixtures.records import claim_job, job_in, make_job, make_object
 
 
 def test_resume_points_keep_the_newest_two_and_go_with_the_end(session: Session) -> None:
@@ -23,10 +25,21 @@ def test_resume_points_keep_the_newest_two_and_go_with_the_end(session: Session)
         (hashes[3], 3, 2, 4),
         (hashes[2], 2, 2, 3),
     ]
-    assert resume_points.forget_finished(session) == 0
+    assert resume_points.forget_finished(session, timedelta(hours=1)) == 0
     jobs.finish(session, job.id, token, "succeeded")
-    assert resume_points.forget_finished(session) == 2
+    assert resume_points.forget_finished(session, timedelta(hours=1)) == 2
     assert resume_points.newest(session, job.id) == []
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_the_points_of_a_job_that_may_be_resumed_are_kept_for_a_while(session: Session, status: str) -> None:
+    job, token = job_in(session, "running" if status == "failed" else "cancelling")
+    resume_points.put(
+        session, job.id, token, sha256=make_object(session), size=1, stage="training_erm", epoch=1, step=0
+    )
+    jobs.finish(session, job.id, token, status)  # type: ignore[arg-type]  # parametrised
+    assert resume_points.forget_finished(session, timedelta(hours=1)) == 0
+    assert resume_points.forget_finished(session, timedelta(hours=-1)) == 1
 
 
 def test_an_artifact_of_the_same_name_replaces_the_one_before(session: Session) -> None:

@@ -31,6 +31,7 @@ def test_every_status_can_be_reached_and_every_unfinished_one_left() -> None:
     assert reached == set(STATUSES)
     assert frozenset({"succeeded", "failed", "cancelled"}) == FINISHED
     assert all(LEGAL[status] for status in STATUSES if status not in FINISHED)
+    assert LEGAL["succeeded"] == frozenset(), "what is done is done"
 
 
 @pytest.mark.parametrize("old", STATUSES)
@@ -63,7 +64,14 @@ def test_only_a_queued_job_can_be_claimed(session: Session, old: str) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("queued", "cancelled"), ("running", "cancelling"), ("cancelling", "cancelling"), *((s, None) for s in FINISHED)],
+    [
+        ("queued", "cancelled"),
+        ("paused", "cancelled"),
+        ("running", "cancelling"),
+        ("pausing", "cancelling"),
+        ("cancelling", "cancelling"),
+        *((s, None) for s in sorted(FINISHED)),
+    ],
 )
 def test_cancel_in_every_status(session: Session, old: str, new: str | None) -> None:
     job, _ = job_in(session, old)
@@ -74,6 +82,52 @@ def test_cancel_in_every_status(session: Session, old: str, new: str | None) -> 
         assert job.status == old
     else:
         assert jobs.request_cancel(session, job.tenant_id, job.id).status == new
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("queued", "paused"),
+        ("running", "pausing"),
+        ("pausing", "pausing"),
+        ("paused", "paused"),
+        ("cancelling", None),
+        *((s, None) for s in sorted(FINISHED)),
+    ],
+)
+def test_pause_in_every_status(session: Session, old: str, new: str | None) -> None:
+    job, _ = job_in(session, old)
+    if new is None:
+        with pytest.raises(Conflict) as refused:
+            jobs.request_pause(session, job.tenant_id, job.id)
+        assert refused.value.code == "job_not_pausable"
+        assert job.status == old
+    else:
+        assert jobs.request_pause(session, job.tenant_id, job.id).status == new
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("queued", "queued"),
+        ("running", "running"),
+        ("paused", "queued"),
+        ("failed", "queued"),
+        ("cancelled", "queued"),
+        ("pausing", None),
+        ("cancelling", None),
+        ("succeeded", None),
+    ],
+)
+def test_resume_in_every_status(session: Session, old: str, new: str | None) -> None:
+    job, _ = job_in(session, old)
+    if new is None:
+        with pytest.raises(Conflict) as refused:
+            jobs.resume(session, job.tenant_id, job.id)
+        assert refused.value.code == "job_not_resumable"
+        assert job.status == old
+    else:
+        assert jobs.resume(session, job.tenant_id, job.id).status == new
 
 
 @pytest.mark.parametrize("old", STATUSES)

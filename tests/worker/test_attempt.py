@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from persistence.errors import LeaseLost
-from worker.attempt import Ending, Limits, watch
+from worker.attempt import Ending, Limits, Wish, watch
 from worker.child import Child
 from worker.outcome import Exit
 
@@ -41,13 +41,13 @@ def start(code: str) -> Child:
     return child
 
 
-def wanted() -> bool:
-    return True
+def wanted() -> Wish:
+    return "go_on"
 
 
 def observe(
     code: str,
-    renew: Callable[[], bool] = wanted,
+    renew: Callable[[], Wish] = wanted,
     limits: Limits = LIMITS,
     stopping: threading.Event | None = None,
 ) -> tuple[Ending, float]:
@@ -66,28 +66,43 @@ def test_a_child_that_ends_by_itself_was_stopped_by_nobody() -> None:
 def test_the_lease_is_renewed_while_the_child_works() -> None:
     beats: list[float] = []
 
-    def renew() -> bool:
+    def renew() -> Wish:
         beats.append(time.monotonic())
-        return True
+        return "go_on"
 
     observe("import time; time.sleep(0.5)", renew)
     assert len(beats) >= 4
 
 
 def test_cancellation_asks_first() -> None:
-    ending, seconds = observe(POLITE, lambda: False)
+    ending, seconds = observe(POLITE, lambda: "cancel")
     assert (ending.reason, ending.returncode) == ("cancelled", Exit.INTERRUPTED)
     assert seconds < 1.0
 
 
 def test_cancellation_kills_a_child_that_does_not_listen() -> None:
-    ending, seconds = observe(STUBBORN, lambda: False)
+    ending, seconds = observe(STUBBORN, lambda: "cancel")
     assert (ending.reason, ending.returncode) == ("cancelled", -signal.SIGKILL)
     assert 0.3 <= seconds < 2.0
 
 
+def test_a_pause_gives_the_time_to_write_a_resume_point() -> None:
+    ending, seconds = observe(STUBBORN, lambda: "pause", replace(LIMITS, shutdown_grace=0.6))
+    assert (ending.reason, ending.returncode) == ("paused", -signal.SIGKILL)
+    assert seconds >= 0.6
+
+
+def test_a_cancellation_during_a_pause_wins() -> None:
+    wishes: list[Wish] = ["pause", "pause"]
+    ending, seconds = observe(
+        STUBBORN, lambda: wishes.pop() if wishes else "cancel", replace(LIMITS, shutdown_grace=30.0)
+    )
+    assert ending.reason == "cancelled"
+    assert seconds < 2.0
+
+
 def test_a_lost_lease_kills_at_once() -> None:
-    def renew() -> bool:
+    def renew() -> Wish:
         raise LeaseLost("job", uuid.UUID(int=1))
 
     ending, seconds = observe(POLITE, renew)
@@ -112,13 +127,13 @@ def test_a_worker_that_shuts_down_stops_its_children() -> None:
 def test_a_cancellation_during_a_shutdown_does_not_wait_for_the_longer_grace() -> None:
     stopping = threading.Event()
     stopping.set()
-    ending, seconds = observe(STUBBORN, lambda: False, replace(LIMITS, shutdown_grace=30.0), stopping)
+    ending, seconds = observe(STUBBORN, lambda: "cancel", replace(LIMITS, shutdown_grace=30.0), stopping)
     assert ending.reason == "cancelled"
     assert seconds < 2.0
 
 
 def test_an_outage_of_the_database_does_not_stop_the_child() -> None:
-    def renew() -> bool:
+    def renew() -> Wish:
         raise OperationalError("UPDATE jobs", {}, Exception("connection refused"))
 
     ending, _ = observe("import time; time.sleep(0.3)", renew)
@@ -126,7 +141,7 @@ def test_an_outage_of_the_database_does_not_stop_the_child() -> None:
 
 
 def test_an_error_in_renewing_leaves_no_child_behind() -> None:
-    def renew() -> bool:
+    def renew() -> Wish:
         raise RuntimeError("a defect")
 
     child = start(STUBBORN)

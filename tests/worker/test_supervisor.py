@@ -27,6 +27,7 @@ from worker.supervisor import run_job
 START = "import os, signal, sys, time; from worker import lifeline; told = lifeline.receive()\n"
 FAIL = START + (
     "from pathlib import Path; from worker.outcome import Failure, write_outcome\n"
+    "print('epoch 3', flush=True)\n"
     "write_outcome(Path(told['work_dir']), Failure('training_diverged', 'the loss is nan', 'finetuning'))\n"
     "sys.exit(70)"
 )
@@ -84,11 +85,14 @@ def test_a_reason_that_no_retry_mends_ends_the_job(
     run_job(trained_by(context, FAIL), job_id)
     job = read_job(sessions, job_id)
     assert job.status == "failed"
+    assert job.error is not None
+    assert job.error.pop("advice").startswith("Submit it with a lower erm.optimizer.lr")
     assert job.error == {
         "code": "training_diverged",
         "message": "the loss is nan",
         "stage": "finetuning",
         "retryable": False,
+        "log": ["epoch 3"],
     }
 
 
