@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import structlog
@@ -28,12 +28,17 @@ from persistence.database import is_unavailable
 from persistence.errors import (
     Conflict,
     IdempotencyMismatch,
+    IncomingBusy,
+    IncomingLost,
     NotFound,
     ObjectCorrupt,
     ObjectMissing,
+    OffsetMismatch,
     OutOfDisk,
     PersistenceError,
+    QuotaExceeded,
     StoreUnavailable,
+    UploadExpired,
 )
 
 log = structlog.get_logger(__name__)
@@ -48,12 +53,13 @@ _PATH_CODES = {
     "sample_index": "sample_not_found",
     "artifact_name": "artifact_not_found",
     "upload_id": "upload_not_found",
+    "key_id": "api_key_not_found",
 }
+_QUOTA_CODES = {"bytes": "quota_exceeded", "datasets": "too_many_datasets", "jobs": "too_many_jobs"}
 
 
 class ApiError(HTTPException):
     """A problem of the catalogue. An `HTTPException`, so that FastAPI lets it through while it reads a body."""
-    "key_id": "api_key_not_found",
 
     def __init__(self, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **extras: Any) -> None:
         super().__init__(problems.PROBLEMS[code].status, detail, headers)
@@ -152,7 +158,7 @@ def _allowed_methods(request: Request) -> list[str]:
     """All methods of this path; the framework names only those of the first route that matched."""
     methods: set[str] = set()
     scope = dict(request.scope)
-    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         scope["method"] = method
         if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
             methods.add(method)
@@ -187,6 +193,9 @@ async def _persistence_error(request: Request, error: PersistenceError) -> Respo
         return problem_response(
             request, f"{error.kind}_not_found", f"No {error.kind} {error.id} is visible to this key."
         )
+    extra = _extra(error)
+    if extra is not None:
+        return problem_response(request, extra.code, f"{error}.", headers=extra.headers, **extra.members)
     if isinstance(error, Conflict):
         code = "idempotency_mismatch" if isinstance(error, IdempotencyMismatch) else error.code
         status = problems.PROBLEMS[code].status if code in problems.PROBLEMS else 409
@@ -194,12 +203,34 @@ async def _persistence_error(request: Request, error: PersistenceError) -> Respo
     if isinstance(error, StoreUnavailable):
         log.warning("store_unavailable", error=str(error))
         return unavailable(request, "The object store does not answer; nothing was changed. Try again.")
-    if isinstance(error, OutOfDisk):
-        return problem_response(request, "out_of_disk", str(error), needed=error.needed, free=error.free)
     log.error("persistence_error", exc_info=error)
     if isinstance(error, ObjectMissing | ObjectCorrupt):
         return problem_response(request, error.code, str(error))
     return problem_response(request, "internal_error", problems.PROBLEMS["internal_error"].example)
+
+
+class _Extra(NamedTuple):
+    """How an error of an upload or a quota is told: its code, headers and extension members."""
+
+    code: str
+    headers: dict[str, str]
+    members: dict[str, Any]
+
+
+def _extra(error: PersistenceError) -> _Extra | None:
+    match error:
+        case OffsetMismatch():
+            return _Extra(error.code, {"Upload-Offset": str(error.offset)}, {"offset": error.offset})
+        case QuotaExceeded():
+            members = {"limit": error.limit, "usage": error.used, "requested": error.more}
+            return _Extra(_QUOTA_CODES[error.kind], {}, members)
+        case OutOfDisk():
+            return _Extra("out_of_disk", {}, {"needed": error.needed, "free": error.free})
+        case IncomingBusy():
+            return _Extra(error.code, {"Retry-After": str(RETRY_AFTER_SECONDS)}, {})
+        case UploadExpired() | IncomingLost():
+            return _Extra(error.code, {}, {})
+    return None
 
 
 async def _database_error(request: Request, error: SQLAlchemyError) -> Response:

@@ -23,7 +23,7 @@ from api.presets.endpoints import router as presets
 from api.samples.endpoints import router as samples
 from api.services import Services
 from api.shutdown import on_stop_signal
-from api.uploads.endpoints import router as uploads
+from api.uploads.routes import router as uploads
 from api.web import site
 from persistence.logging import configure_logging
 from persistence.settings import Settings, get_settings

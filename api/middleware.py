@@ -19,7 +19,7 @@ from api.request_ids import CALLER_IN_SCOPE, HEADER, assign_request_id
 log = structlog.get_logger("api.request")
 
 JSON_BODY_MAX_BYTES = 2**20
-_STREAMED = "/v1/uploads/"
+_UPLOADS = "/v1/uploads"
 _QUIET = {"/healthz", "/readyz"}
 
 
@@ -33,6 +33,8 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["path"].startswith(_UPLOADS):
+            _override_method(scope)
         request_id = assign_request_id(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -46,10 +48,12 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers[HEADER] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"
+                if _header(scope, b"tus-resumable"):
+                    headers["Tus-Resumable"] = "1.0.0"  # also on a problem, says the protocol
             await send(message)
 
         try:
-            bounded = receive if scope["path"].startswith(_STREAMED) else _bounded(receive, JSON_BODY_MAX_BYTES)
+            bounded = receive if _is_streamed(scope) else _bounded(receive, JSON_BODY_MAX_BYTES)
             await self.app(scope, bounded, send_named)
         except ClientDisconnect:
             status = status or 499
@@ -64,6 +68,27 @@ class RequestMiddleware:
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             caller = scope.get(CALLER_IN_SCOPE, {})
             level("request", method=scope["method"], path=scope["path"], status=status, ms=milliseconds, **caller)
+
+
+def _is_streamed(scope: Scope) -> bool:
+    """Whether the body is a file's bytes, which the endpoint bounds and never holds in memory."""
+    if not scope["path"].startswith(_UPLOADS):
+        return False
+    return scope["method"] in ("PUT", "PATCH") or _header(scope, b"content-type").startswith(
+        b"application/offset+octet-stream"
+    )
+
+
+def _override_method(scope: Scope) -> None:
+    """tus: a client that can send no PATCH or DELETE sends POST and `X-HTTP-Method-Override`."""
+    wanted = _header(scope, b"x-http-method-override").decode("latin-1").upper()
+    if scope["method"] == "POST" and wanted in ("PATCH", "DELETE", "HEAD"):
+        scope["method"] = wanted
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    value: bytes = next((value for key, value in scope["headers"] if key == name), b"")
+    return value
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:

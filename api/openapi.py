@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.problems import Problem
 from api.request_ids import HEADER
+from api.uploads.schemas import UploadCreate
 
 DESCRIPTION: Final = """\
 Repairs image classifiers that learnt a shortcut (MaskTune, arXiv 2210.00055).
@@ -32,8 +33,8 @@ TAGS: Final = [
     {"name": "checkpoints", "description": "Weights that users bring."},
     {"name": "jobs", "description": "MaskTune runs, and everything that they find."},
     {"name": "configuration", "description": "Presets, and the schema of a configuration."},
-    {"name": "health", "description": "For load balancers; without a key."},
     {"name": "keys", "description": "API keys; for keys of scope `admin`."},
+    {"name": "health", "description": "For load balancers; without a key."},
 ]
 
 
@@ -55,7 +56,9 @@ def document(app: FastAPI) -> dict[str, Any]:
         tags=app.openapi_tags,
     )
     schemas = found["components"]["schemas"]
-    _, definitions = models_json_schema([(Problem, "serialization")], ref_template="#/components/schemas/{model}")
+    _, definitions = models_json_schema(
+        [(Problem, "serialization"), (UploadCreate, "validation")], ref_template="#/components/schemas/{model}"
+    )
     schemas.update(definitions["$defs"])
     for path in found["paths"].values():
         for operation in path.values():

@@ -15,7 +15,8 @@ from api.problems import responses
 from api.readiness import require_checkpoint
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
-from persistence import checkpoints, uploads
+from api.uploads.ids import complete_upload
+from persistence import checkpoints
 
 router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
 
@@ -30,7 +31,14 @@ _CONTENT = responses(
     summary="Make a checkpoint",
     responses={
         202: {"headers": {"Location": {"description": "The checkpoint.", "schema": {"type": "string"}}}},
-        **responses("malformed_json", "upload_not_found", "content_too_large", "unsupported_media_type"),
+        **responses(
+            "malformed_json",
+            "upload_not_found",
+            "upload_expired",
+            "upload_not_complete",
+            "content_too_large",
+            "unsupported_media_type",
+        ),
     },
 )
 def create_checkpoint(
@@ -41,7 +49,7 @@ def create_checkpoint(
     The answer comes at once, with status `validating`; ask again until it is `ready` or `invalid`. Every key has to
     match; an invalid checkpoint's report names those that do not.
     """
-    upload = uploads.get(session, caller.tenant_id, body.upload_id)
+    upload = complete_upload(session, caller.tenant_id, body.upload_id)
     checkpoint = checkpoints.create(
         session,
         caller.tenant_id,

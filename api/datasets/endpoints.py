@@ -17,7 +17,8 @@ from api.readiness import archive_of, require_dataset
 from api.rendering.pictures import media_type_of
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
-from persistence import datasets, uploads
+from api.uploads.ids import complete_upload
+from persistence import datasets, quotas
 from persistence.tables import Dataset, DatasetImage
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
@@ -31,16 +32,27 @@ IMMUTABLE = "private, max-age=31536000, immutable"
     summary="Make a data set",
     responses={
         202: {"headers": {"Location": {"description": "The data set.", "schema": {"type": "string"}}}},
-        **responses("malformed_json", "upload_not_found", "content_too_large", "unsupported_media_type"),
+        **responses(
+            "malformed_json",
+            "upload_not_found",
+            "upload_expired",
+            "upload_not_complete",
+            "too_many_datasets",
+            "content_too_large",
+            "unsupported_media_type",
+        ),
     },
 )
-def create_dataset(session: Transaction, caller: Writer, body: DatasetCreate, response: Response) -> DatasetRead:
+def create_dataset(
+    request: Request, session: Transaction, caller: Writer, body: DatasetCreate, response: Response
+) -> DatasetRead:
     """Have an uploaded archive checked and normalised.
 
     The answer comes at once, with status `validating`; ask again until it is `ready` or `invalid`. An invalid data set
     names every problem that was found.
     """
-    upload = uploads.get(session, caller.tenant_id, body.upload_id)
+    quotas.require(session, services_of(request).settings, caller.tenant_id, "datasets")
+    upload = complete_upload(session, caller.tenant_id, body.upload_id)
     dataset = datasets.create(session, caller.tenant_id, body.name, upload)
     dispatch_after_commit(session, "dataset", dataset.id)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"

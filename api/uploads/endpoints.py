@@ -10,17 +10,18 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from api.auth import Reader, Writer, WriterApart
-from api.errors import ApiError
-from api.ids import EXAMPLE_ID
-from api.pages import PageOf, PageQuery, page_of
+from api.pages import PageOf, page_of
 from api.problems import responses
 from api.services import Services, services_of
 from api.text import Printable
 from api.transactions import Transaction
+from api.uploads.ids import UploadId, upload_id_of
+from api.uploads.protocol import RESUMABLE
 from api.uploads.receive import receive_object, too_large
-from api.uploads.schemas import UploadRead
-from persistence import objects, uploads
+from api.uploads.schemas import UploadQuery, UploadRead
+from persistence import incoming_uploads, objects, quotas, uploads
 from persistence.database import transaction
+from persistence.errors import NotFound
 from persistence.store import Stored
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
@@ -37,7 +38,6 @@ Sha256 = Annotated[
 Filename = Annotated[
     Printable, Path(min_length=1, max_length=255, description="The file's name.", examples=["biased-mnist.zip"])
 ]
-UploadId = Annotated[str, Path(description="Id of an upload.", examples=[EXAMPLE_ID])]
 
 # PUT takes a name where GET and DELETE take an id; OpenAPI wants one name for the place in the path.
 _ONE = "/{upload}"
@@ -49,7 +49,7 @@ _ONE = "/{upload}"
     summary="Upload a file",
     responses={
         201: {"headers": {"Location": {"description": "The upload.", "schema": {"type": "string"}}}},
-        **responses("content_too_large", "request_timeout", "checksum_mismatch", "out_of_disk"),
+        **responses("content_too_large", "request_timeout", "checksum_mismatch", "quota_exceeded", "out_of_disk"),
     },
     openapi_extra={
         "requestBody": {
@@ -65,7 +65,8 @@ async def create_upload(
     """Send an archive or a checkpoint as the raw body of one streamed request, as `curl -T file URL/` does.
 
     The body is hashed while it is written and never held in memory. When the request fails, for whatever reason,
-    nothing of it is kept. The upload can then become a data set or a checkpoint, until it expires.
+    nothing of it is kept: over a bad line begin with `POST`, which can be resumed. The upload can then become a data
+    set or a checkpoint, until it expires.
     """
     services = services_of(request)
     limit = services.settings.upload_max_bytes
@@ -73,7 +74,14 @@ async def create_upload(
     if announced.isdecimal() and int(announced) > limit:
         raise too_large(limit)
     expected = x_content_sha256.lower() if x_content_sha256 else None
-    stored = await receive_object(request.receive, services.store, limit=limit, expected_sha256=expected)
+
+    def admit(size: int) -> None:
+        with transaction(services.sessions) as session:
+            quotas.require(session, services.settings, caller.tenant_id, "bytes", size)
+
+    if announced.isdecimal():
+        await to_thread.run_sync(admit, int(announced))
+    stored = await receive_object(request.receive, services.store, limit=limit, expected_sha256=expected, admit=admit)
     created = await to_thread.run_sync(_record, services, caller.tenant_id, upload, stored)
     response.headers["Location"] = f"/v1/uploads/{created.id}"
     return created
@@ -83,31 +91,46 @@ def _record(services: Services, tenant_id: UUID, filename: str, stored: Stored) 
     ttl = timedelta(hours=services.settings.upload_ttl_hours)
     with transaction(services.sessions) as session:
         objects.register(session, stored.sha256, stored.size)
-        return UploadRead.model_validate(uploads.create(session, tenant_id, filename, stored.sha256, stored.size, ttl))
+        return UploadRead.of(uploads.create(session, tenant_id, filename, stored.sha256, stored.size, ttl))
 
 
 @router.get("", summary="List uploads", responses=responses())
-def list_uploads(session: Transaction, caller: Reader, query: Annotated[PageQuery, Query()]) -> PageOf[UploadRead]:
-    """Uploads that have not expired, newest first."""
-    page = uploads.list_page(session, caller.tenant_id, after=query.after_id, limit=query.limit)
-    return page_of(page, UploadRead.model_validate)
+def list_uploads(
+    request: Request, session: Transaction, caller: Reader, query: Annotated[UploadQuery, Query()]
+) -> PageOf[UploadRead]:
+    """Uploads that have not expired, newest first: the complete ones, or those that are still being received."""
+    if query.status == "complete":
+        complete = uploads.list_page(session, caller.tenant_id, after=query.after_id, limit=query.limit)
+        return page_of(complete, UploadRead.of)
+    store = services_of(request).store
+    page = incoming_uploads.list_page(session, caller.tenant_id, after=query.after_id, limit=query.limit)
+    return page_of(page, lambda incoming: UploadRead.under_way(incoming, store))
 
 
-@router.get(_ONE, summary="Get an upload", responses=responses("upload_not_found"))
-def get_upload(session: Transaction, caller: Reader, upload: UploadId) -> UploadRead:
-    """One upload."""
-    return UploadRead.model_validate(uploads.get(session, caller.tenant_id, upload_id_of(upload)))
-
-
-@router.delete(_ONE, status_code=204, summary="Delete an upload", responses=responses("upload_not_found"))
-def delete_upload(session: Transaction, caller: Writer, upload: UploadId) -> None:
-    """Forget an upload. Data sets and checkpoints made from it stay."""
-    uploads.delete(session, caller.tenant_id, upload_id_of(upload))
-
-
-def upload_id_of(text: str) -> UUID:
-    """The id in a path; a malformed one names nothing: 404."""
+@router.get(_ONE, summary="Get an upload", responses=responses("upload_not_found", "upload_expired"))
+def get_upload(request: Request, session: Transaction, caller: Reader, upload: UploadId) -> UploadRead:
+    """One upload, complete or being received."""
+    upload_id = upload_id_of(upload)
     try:
-        return UUID(text)
-    except ValueError:
-        raise ApiError("upload_not_found", f"There is no upload {text[:100]!r}.") from None
+        return UploadRead.of(uploads.get(session, caller.tenant_id, upload_id))
+    except NotFound:
+        incoming = incoming_uploads.get(session, caller.tenant_id, upload_id)
+        return UploadRead.under_way(incoming, services_of(request).store)
+
+
+@router.delete(
+    _ONE, status_code=204, summary="Delete an upload", responses=responses("upload_not_found", "upload_expired")
+)
+def delete_upload(request: Request, response: Response, session: Transaction, caller: Writer, upload: UploadId) -> None:
+    """Forget an upload, complete or not (tus: termination). Data sets and checkpoints made from it stay."""
+    response.headers.update(RESUMABLE)
+    upload_id = upload_id_of(upload)
+    try:
+        uploads.delete(session, caller.tenant_id, upload_id)
+    except NotFound:
+        incoming = incoming_uploads.get(session, caller.tenant_id, upload_id)
+        store = services_of(request).store
+        store.incoming.discard(upload_id)
+        if incoming.multipart_id is not None and store.multipart is not None:
+            store.multipart.discard(upload_id, incoming.multipart_id)
+        incoming_uploads.delete(session, upload_id)
