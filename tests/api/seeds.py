@@ -14,7 +14,7 @@ from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
 from masktune_core.config import JobConfig
-from persistence import artifacts, checkpoints, datasets, events, jobs, metrics, objects, samples, uploads
+from persistence import api_keys, artifacts, checkpoints, datasets, events, jobs, metrics, objects, samples, uploads
 from persistence.database import transaction
 from persistence.store import ObjectStore
 from persistence.tables import Job
@@ -171,6 +171,17 @@ class Seeds:
         self.samples(job_id, token, [pictured_sample(index) for index in range(IMAGES)])
         self.finish(job_id, token)
         return job_id
+
+    def finish_pictured(self, job_id: uuid.UUID, token: uuid.UUID) -> None:
+        """End a claimed job over `pictured_dataset` with one of everything that a job leaves behind."""
+        self.samples(job_id, token, [pictured_sample(index) for index in range(IMAGES)])
+        self.artifact(job_id, token, "masktune.safetensors", b"weights of the job")
+        self.finish(job_id, token)
+
+    def key(self) -> uuid.UUID:
+        """An API key."""
+        with transaction(self.sessions) as session:
+            return api_keys.create(session, self.tenant_id, "seeded")[0].id
 
     def look(self, job_id: uuid.UUID) -> Job:
         with transaction(self.sessions) as session:
