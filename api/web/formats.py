@@ -98,3 +98,13 @@ def plural(number: int, noun: str, many: str | None = None) -> str:
 def words(name: str) -> str:
     """A code as words: "training_erm" → "training ERM"."""
     return name.replace("_", " ").replace("erm", "ERM")
+
+
+def bound(value: float) -> str:
+    """A bound of a field: 2147483647 → "2,147,483,647", 0.5 → "0.5"."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+
+
+def is_under(place: str, section: str) -> bool:
+    """Whether a dotted place is a section or lies in it."""
+    return place == section or place.startswith(f"{section}.")

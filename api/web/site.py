@@ -6,7 +6,11 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import RedirectResponse, Response
 
 from api.web.assets import router as assets
+from api.web.checkpoints.pages import router as checkpoints
+from api.web.datasets.listing import router as dataset_list
+from api.web.datasets.pages import router as datasets
 from api.web.jobs.listing import router as job_list
+from api.web.jobs.submitting import router as submitting
 from api.web.login.endpoints import router as login
 from api.web.middleware import PageMiddleware
 from api.web.visitors import LoginNeeded, require_visitor, to_login
@@ -22,7 +26,7 @@ def start_page() -> Response:
 
 def install(app: FastAPI) -> None:
     """Add the pages to `app`."""
-    for router in (start, assets, login, job_list):
+    for router in (start, assets, login, dataset_list, datasets, checkpoints, job_list, submitting):
         app.include_router(router)
     app.add_exception_handler(LoginNeeded, _login_needed)
     app.add_middleware(PageMiddleware)

@@ -39,8 +39,10 @@ def environment() -> Environment:
         formats.time_tag,
         formats.short,
         formats.words,
+        formats.bound,
     ):
         made.filters[filter_.__name__] = filter_
+    made.tests["under"] = formats.is_under
     made.globals["plural"] = formats.plural
     return made
 

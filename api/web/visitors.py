@@ -12,8 +12,9 @@ from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from api import cookies
-from api.auth import browser_principal, require_csrf_token
+from api.auth import Principal, browser_principal, require_csrf_token, require_scope
 from api.transactions import Transaction
+from persistence.scopes import allows
 from persistence.tables import Tenant
 
 _IN_SCOPE: Final = "masktune.visitor"
@@ -25,12 +26,22 @@ class LoginNeeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody who is logged in, and the token for their forms."""
+    """Somebody who is logged in, what they may do, and the token for their forms."""
 
-    tenant_id: UUID
+    principal: Principal
     tenant_name: str
     browser_session_id: UUID
     csrf_token: str
+
+    @property
+    def tenant_id(self) -> UUID:
+        """Whose things the visitor sees."""
+        return self.principal.tenant_id
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the key that logged the visitor in lets them do more than look."""
+        return allows(self.principal.scope, "write")
 
 
 def require_visitor(request: Request, session: Transaction) -> Visitor:
@@ -39,7 +50,7 @@ def require_visitor(request: Request, session: Transaction) -> Visitor:
     if principal is None or principal.browser_session_id is None:
         raise LoginNeeded
     visitor = Visitor(
-        tenant_id=principal.tenant_id,
+        principal=principal,
         tenant_name=session.get_one(Tenant, principal.tenant_id).name,
         browser_session_id=principal.browser_session_id,
         csrf_token=cookies.csrf_token(request.cookies[cookies.SESSION]),
@@ -74,3 +85,13 @@ def to_login(request: Request) -> Response:
 
 Visited = Annotated[Visitor, Depends(require_visitor)]
 Form = Annotated[FormData, Depends(read_form)]
+
+
+def require_changing_visitor(request: Request, session: Transaction, _form: Form) -> Visitor:
+    """A visitor who sent a form of ours and may change things. Raises `LoginNeeded`, `ApiError` (403)."""
+    visitor = require_visitor(request, session)
+    require_scope(visitor.principal, "write")
+    return visitor
+
+
+Changing = Annotated[Visitor, Depends(require_changing_visitor)]

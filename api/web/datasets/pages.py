@@ -1,0 +1,86 @@
+"""The page of one data set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from api.ids import DatasetId
+from api.readiness import require_dataset
+from api.text import Printable
+from api.transactions import Transaction
+from api.web.cursors import given
+from api.web.datasets.view import counts, tile
+from api.web.templates import render
+from api.web.visitors import Changing, Visited
+from persistence import datasets, jobs
+from persistence.tables import Dataset
+
+router = APIRouter(include_in_schema=False)
+
+_TILES = 60
+_JOBS = 10
+
+Split = Annotated[Printable, Query(max_length=100)]
+Number = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
+
+
+@router.get("/datasets/{dataset_id}")
+def dataset_page(request: Request, session: Transaction, visitor: Visited, dataset_id: DatasetId) -> Response:
+    """Its state, its report, its images and the jobs on it."""
+    dataset = datasets.get(session, visitor.tenant_id, dataset_id)
+    values: dict[str, Any] = {"dataset": dataset}
+    if dataset.status == "ready":
+        split = "train" if "train" in (dataset.summary or {}).get("splits", {}) else ""
+        values |= {"classes": counts(dataset, "classes"), "groups": counts(dataset, "groups")}
+        values |= _tiles(session, dataset, split=split)
+        values["jobs"] = jobs.list_page(session, visitor.tenant_id, dataset_id=dataset.id, limit=_JOBS).rows
+    return render(request, "datasets/page.html", **values)
+
+
+@router.get("/datasets/{dataset_id}/state")
+def dataset_state(request: Request, session: Transaction, visitor: Visited, dataset_id: DatasetId) -> Response:
+    """How the check goes; once it is over, htmx is told to load the page again."""
+    dataset = datasets.get(session, visitor.tenant_id, dataset_id)
+    response = render(request, "datasets/state.html", dataset=dataset)
+    if dataset.status != "validating":
+        response.headers["HX-Refresh"] = "true"
+    return response
+
+
+@router.get("/datasets/{dataset_id}/tiles")
+def dataset_tiles(
+    request: Request,
+    session: Transaction,
+    visitor: Visited,
+    dataset_id: DatasetId,
+    split: Split = "",
+    label: Annotated[str, Query(pattern="^[0-9]{0,9}$")] = "",
+    after: Number = None,
+) -> Response:
+    """Some images of a split and class, for the grid."""
+    dataset = require_dataset(datasets.get(session, visitor.tenant_id, dataset_id))
+    found = _tiles(session, dataset, split=split, label=int(label) if label else None, after=after)
+    return render(request, "datasets/tiles.html", dataset=dataset, **found)
+
+
+@router.post("/datasets/{dataset_id}/delete")
+def delete_dataset(session: Transaction, visitor: Changing, dataset_id: DatasetId) -> Response:
+    """Delete it, and go back to the list."""
+    datasets.delete(session, visitor.tenant_id, dataset_id)
+    return RedirectResponse("/datasets", status_code=303)
+
+
+def _tiles(
+    session: Transaction, dataset: Dataset, *, split: str, label: int | None = None, after: int | None = None
+) -> dict[str, Any]:
+    page = datasets.images_page(session, dataset.id, split=split or None, label=label, after=after, limit=_TILES)
+    following = given(split=split, label=label, after=page.next)
+    return {
+        "tiles": [tile(dataset, image) for image in page.rows],
+        "more": f"/datasets/{dataset.id}/tiles?{following}" if page.has_more else None,
+        "split": split,
+        "label": label,
+    }

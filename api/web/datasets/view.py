@@ -1,0 +1,100 @@
+"""What the page of a data set shows of its counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from persistence.tables import Dataset, DatasetImage
+
+Part = Literal["classes", "groups"]
+SMALL: Final = 0.02
+"""Below this share of its class in a split a group is marked: the shortcut holds for all the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How many images of one split, out of how many; `small` marks a group that goes against its class."""
+
+    count: int
+    total: int
+    small: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A class or a group, and its cell in every split."""
+
+    name: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A table of counts: splits across, classes or groups down."""
+
+    splits: list[str]
+    totals: list[int]
+    rows: list[Row]
+
+
+def counts(dataset: Dataset, part: Part) -> Counts | None:
+    """The table of one part of the summary; None where the data set has no such part."""
+    splits: dict[str, dict[str, Any]] = (dataset.summary or {}).get("splits", {})
+    ordered = sorted(splits, key=split_order)
+    names = list(dict.fromkeys(name for split in ordered for name in splits[split].get(part) or ()))
+    if not names:
+        return None
+    rows = [
+        Row(name, [_cell(splits[split], part, name, names) for split in ordered])
+        for name in (dataset.classes if part == "classes" else names)
+    ]
+    return Counts(ordered, [int(splits[split].get("count", 0)) for split in ordered], rows)
+
+
+def split_order(split: str) -> tuple[int, str]:
+    """train, val, test, then the named test sets."""
+    known = ("train", "val", "test")
+    return (known.index(split) if split in known else len(known), split)
+
+
+def _cell(split: dict[str, Any], part: Part, name: str, names: list[str]) -> Cell:
+    found: dict[str, int] = split.get(part) or {}
+    count = int(found.get(name, 0))
+    if part == "classes":
+        return Cell(count, int(split.get("count", 0)), small=False)
+    label = class_of(name)
+    total = sum(found.get(other, 0) for other in names if class_of(other) == label)
+    return Cell(count, total, small=0 < count < SMALL * total)
+
+
+def class_of(group: str) -> str:
+    """The class in a group's name, "5-9 · square=yes" → "5-9"."""
+    return group.rpartition(" · ")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One image in the grid; `url` is the API's."""
+
+    url: str
+    name: str
+    class_name: str
+    attributes: dict[str, str | None]
+    width: int
+    height: int
+
+
+def tile(dataset: Dataset, image: DatasetImage) -> Tile:
+    """An image as the grid shows it."""
+    return Tile(
+        url=f"/v1/datasets/{dataset.id}/images/{image.index}",
+        name=image.name,
+        class_name=dataset.classes[image.label],
+        attributes={
+            attribute["name"]: None if value is None else attribute["values"][value]
+            for attribute, value in zip(dataset.attributes, image.attributes, strict=True)
+        },
+        width=image.width,
+        height=image.height,
+    )

@@ -1,0 +1,1 @@
+"""What a finished job found, for its page, for comparisons and for the report."""

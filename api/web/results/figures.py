@@ -1,0 +1,162 @@
+"""Before and after: per split, per group, with intervals, and the change in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from markupsafe import Markup
+
+from api.web.charts.intervals import Interval, interval_chart
+from api.web.datasets.view import split_order
+
+_Z: Final = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+_OTHER: Final = {
+    "group_adjusted_accuracy": "Group-adjusted average",
+    "worst_class_accuracy": "Worst class",
+    "ece": "Calibration error (ECE)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row of the table. `beyond_chance`: the two intervals do not touch. An empty group has neither."""
+
+    name: str
+    kind: Literal["all", "worst", "part"]
+    count: int
+    before: Interval | None
+    after: Interval | None
+    note: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """After minus before, as a fraction."""
+        return None if self.before is None or self.after is None else self.after.value - self.before.value
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the change is larger than the samples' number explains."""
+        if self.before is None or self.after is None:
+            return False
+        return self.before.high < self.after.low or self.after.high < self.before.low
+
+    @property
+    def chart(self) -> Markup:
+        """Both on one line."""
+        return interval_chart(self.before, self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A figure without an interval; a calibration error is better when it is small."""
+
+    name: str
+    before: float | None
+    after: float | None
+    smaller_is_better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SplitFigures:
+    """One split: its rows, its other figures, its confusion matrices, and what changed, as a sentence."""
+
+    split: str
+    count: int
+    rows: tuple[Figure, ...]
+    others: tuple[Plain, ...]
+    confusion: tuple[list[list[int]], list[list[int]]]
+    words: str
+    worst_before: float | None
+
+
+def split_figures(result: Mapping[str, Any]) -> list[SplitFigures]:
+    """Every split of a result, test sets first, then val and train."""
+    before, after = result["erm"], result["masktune"]
+    shared = [split for split in before if split in after]
+    ordered = sorted(shared, key=lambda split: (not split.startswith("test"), split_order(split)))
+    return [_split(split, before[split], after[split]) for split in ordered]
+
+
+def headline(figures: list[SplitFigures]) -> SplitFigures | None:
+    """The split that tells most: the test set whose worst part was worst before."""
+    tests = [split for split in figures if split.split.startswith("test")] or figures
+    return min(tests, key=lambda split: 2.0 if split.worst_before is None else split.worst_before, default=None)
+
+
+def wilson(accuracy: float, count: int) -> Interval:
+    """The score interval at 95 % (Wilson 1927)."""
+    spread = _Z * math.sqrt(accuracy * (1 - accuracy) / count + _Z**2 / (4 * count**2))
+    middle = accuracy + _Z**2 / (2 * count)
+    scale = 1 + _Z**2 / count
+    return Interval(accuracy, max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale))
+
+
+def _split(split: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> SplitFigures:
+    grouped = bool(before["groups"])
+    kind = "groups" if grouped else "classes"
+    parts = [
+        Figure(first["name"], "part", first["count"], _interval(first), _interval(second))
+        for first, second in zip(before[kind], after[kind], strict=True)
+    ]
+    whole = Figure("all images", "all", before["count"], _whole(before), _whole(after))
+    worst = _worst(parts, "worst group" if grouped else "worst class")
+    others = tuple(
+        Plain(name, before.get(key), after.get(key), smaller_is_better=key == "ece")
+        for key, name in _OTHER.items()
+        if before.get(key) is not None and (grouped or key != "worst_class_accuracy")
+    )
+    rows = (whole, *([worst] if worst else []), *parts)
+    return SplitFigures(
+        split=split,
+        count=before["count"],
+        rows=rows,
+        others=others,
+        confusion=(before["confusion"], after["confusion"]),
+        words=_words(whole, worst),
+        worst_before=worst.before.value if worst and worst.before else None,
+    )
+
+
+def _worst(parts: list[Figure], name: str) -> Figure | None:
+    """The worst part before and the worst part after, which need not be the same."""
+    before = min(((part.before.value, part) for part in parts if part.before), key=_first, default=(0.0, None))[1]
+    after = min(((part.after.value, part) for part in parts if part.after), key=_first, default=(0.0, None))[1]
+    if before is None or after is None:
+        return None
+    note = before.name if before.name == after.name else f"{before.name}, then {after.name}"
+    return Figure(name, "worst", before.count, before.before, after.after, note)
+
+
+def _first(pair: tuple[float, Figure]) -> float:
+    return pair[0]
+
+
+def _words(whole: Figure, worst: Figure | None) -> str:
+    """ "Worst group from 41 % to 97 %, average −0.4 points"."""
+    sentence = []
+    if worst is not None and worst.before and worst.after:
+        sentence.append(f"{worst.name} from {_rounded(worst.before.value)} to {_rounded(worst.after.value)}")
+    if whole.change is not None:
+        points = round(100 * whole.change, 1)
+        sign = "+" if points > 0 else "−" if points < 0 else "±"
+        sentence.append(f"average {sign}{abs(points):.1f} points")
+    text = ", ".join(sentence)
+    return text[:1].upper() + text[1:]
+
+
+def _rounded(value: float) -> str:
+    """Whole per cent, but never 100 % for what is not all, nor 0 % for what is not nothing."""
+    rounded = round(100 * value)
+    exact = rounded in (0, 100) and value not in (0.0, 1.0)
+    return f"{100 * value:.1f} %" if exact else f"{rounded} %"
+
+
+def _interval(part: Mapping[str, Any]) -> Interval | None:
+    return None if part["accuracy"] is None else Interval(part["accuracy"], part["low"], part["high"])
+
+
+def _whole(split: Mapping[str, Any]) -> Interval | None:
+    return None if split["accuracy"] is None else wilson(split["accuracy"], split["count"])
