@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cli import checkpoints, datasets, demo, jobs, keys, run, up
+from cli import admin, checkpoints, datasets, demo, jobs, keys, run, up
 from cli.embedded import EmbeddedError
 from cli.errors import CliError
 from cli.signals import StopRequested
@@ -25,6 +25,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(checkpoints.app, name="checkpoints")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(admin.app, name="admin")
 
 
 def main() -> None:

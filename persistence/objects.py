@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from persistence.errors import ObjectMissing
-from persistence.store import ObjectStore
+from persistence.store import ObjectInfo, ObjectStore
 from persistence.tables import Artifact, Checkpoint, Dataset, ResumePoint, StoredObject, Upload
 
 GRACE: Final = timedelta(hours=1)
@@ -75,13 +75,34 @@ def release(session: Session, store: ObjectStore, sha256: str, *, grace: timedel
     return True
 
 
-def orphans(session: Session, store: ObjectStore, *, grace: timedelta = timedelta(days=1)) -> Iterator[str]:
+def orphans(session: Session, store: ObjectStore, *, grace: timedelta = timedelta(days=1)) -> Iterator[ObjectInfo]:
     """Objects in the store that have no row, because a process died between putting and registering."""
     oldest = datetime.now(UTC) - grace
     for info in store.list_all():
         known = select(exists().where(StoredObject.sha256 == info.sha256))
         if info.modified < oldest and not session.scalar(known):
-            yield info.sha256
+            yield info
+
+
+def release_orphan(session: Session, store: ObjectStore, sha256: str, *, grace: timedelta) -> bool:
+    """Remove bytes that have no row and were not put within `grace`; returns whether they were removed.
+
+    For the time of the transaction they get a row, so that whoever registers them at this moment waits, and then finds
+    them gone or kept.
+    """
+    made = session.scalar(
+        insert(StoredObject)
+        .values(sha256=sha256, size=0)
+        .on_conflict_do_nothing(index_elements=[StoredObject.sha256])
+        .returning(StoredObject.sha256)
+    )
+    if made is None:
+        return False
+    session.execute(delete(StoredObject).where(StoredObject.sha256 == sha256))
+    if _put_within(store, sha256, grace):
+        return False
+    store.delete(sha256)
+    return True
 
 
 def _no_references() -> ColumnElement[bool]:

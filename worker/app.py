@@ -30,10 +30,11 @@ from worker.context import Context, make_context
 from worker.devices import find_devices
 from worker.lifeline import die_with_parent
 from worker.supervisor import run_job
-from worker.sweeper import sweep, tidy
+from worker.sweeper import collect, sweep, tidy
 from worker.validation import check_checkpoint, check_dataset
 
 _TIDY_SECONDS = 300.0
+_COLLECT_SECONDS = 6 * 3600.0
 
 
 @lru_cache(maxsize=1)
@@ -57,11 +58,13 @@ def deliver_checkpoint(checkpoint_id: str) -> None:
     check_checkpoint(context(), uuid.UUID(checkpoint_id))
 
 
-def deliver_sweep(thorough: bool = False) -> None:
+def deliver_sweep(thorough: bool = False, everything: bool = False) -> None:
     """It is time to sweep."""
     sweep(context(), queue_length)
     if thorough:
         tidy(context())
+    if everything:
+        collect(context())
 
 
 def queue_length(queue: str) -> int:
@@ -89,6 +92,7 @@ def make_app() -> Celery:
         beat_schedule={
             "sweep": _scheduled(often),
             "tidy": _scheduled(seldom, thorough=True),
+            "collect": _scheduled(max(_COLLECT_SECONDS, seldom), everything=True),
         },
     )
     made.task(name=TASK_RUN_JOB)(deliver_job)

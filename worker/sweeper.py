@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
@@ -14,12 +14,13 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import checkpoints, datasets, jobs, objects, resume_points, uploads
+from persistence import checkpoints, datasets, housekeeping, jobs, objects
 from persistence.database import transaction
 from persistence.dispatch import QUEUE_INTAKE, QUEUE_JOBS, Kind
 from persistence.errors import PersistenceError
 from persistence.tables import Checkpoint, Dataset, Job
 from worker.context import Context
+from worker.incoming import sweep_incoming
 
 _log = structlog.get_logger(__name__)
 
@@ -62,13 +63,20 @@ def sweep(context: Context, queue_length: Callable[[str], int]) -> None:
 
 def tidy(context: Context) -> None:
     """What may wait some minutes: everything that only takes up room."""
-    _step("uploads", partial(_expire_uploads, context))
-    _step("resume_points", partial(_forget_resume_points, context))
-    _step("jobs", partial(_forget_jobs, context))
+    _step("rows", partial(_forget_rows, context))
     _step("objects", partial(_release_objects, context))
     _step("staging", partial(context.store.sweep_staging, _STAGING_AGE))
     _step("work", context.work.sweep)
     _step("cache", context.cache.sweep)
+
+
+def collect(context: Context) -> None:
+    """What takes a look at every object of the store, and so is made seldom."""
+
+    def found() -> None:
+        _log.info("collected", **asdict(housekeeping.collect(context.sessions, context.store, context.settings)))
+
+    _step("collect", found)
 
 
 def _step(name: str, step: Callable[[], object]) -> None:
@@ -132,21 +140,9 @@ def _send_one(context: Context, noun: _Noun, row_id: uuid.UUID) -> bool:
     return True
 
 
-def _expire_uploads(context: Context) -> None:
+def _forget_rows(context: Context) -> None:
     with transaction(context.sessions) as session:
-        uploads.expire(session)
-
-
-def _forget_resume_points(context: Context) -> None:
-    with transaction(context.sessions) as session:
-        resume_points.forget_finished(session, timedelta(hours=context.settings.retain_resume_hours))
-
-
-def _forget_jobs(context: Context) -> None:
-    days = context.settings.retain_jobs_days
-    if days > 0:
-        with transaction(context.sessions) as session:
-            jobs.forget_finished(session, timedelta(days=days))
+        housekeeping.forget_rows(session, context.settings)
 
 
 def _release_objects(context: Context) -> None:

@@ -156,7 +156,11 @@ def test_bytes_without_a_row_are_found_after_a_day(session: Session, store: Obje
     known, orphan = _put(store, b"known"), _put(store, b"orphan")
     objects.register(session, known.sha256, known.size)
     assert list(objects.orphans(session, store)) == []
-    assert list(objects.orphans(session, store, grace=NOW)) == [orphan.sha256]
+    assert [info.sha256 for info in objects.orphans(session, store, grace=NOW)] == [orphan.sha256]
+    assert not objects.release_orphan(session, store, known.sha256, grace=NOW)
+    assert not objects.release_orphan(session, store, orphan.sha256, grace=timedelta(hours=1)), "put just now"
+    assert objects.release_orphan(session, store, orphan.sha256, grace=NOW)
+    assert [info.sha256 for info in store.list_all()] == [known.sha256]
 
 
 def test_concurrent_use_and_release_never_lose_bytes_that_are_referred_to(

@@ -1,0 +1,112 @@
+"""What nobody needs any more, found or taken away: rows past their time, objects without a reference, leftovers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from persistence import jobs, objects, resume_points, uploads
+from persistence.database import transaction
+from persistence.settings import Settings
+from persistence.store import ObjectStore
+from persistence.tables import StoredObject
+
+ORPHAN_GRACE: Final = timedelta(days=1)
+"""Bytes without a row are kept so long: they may belong to an upload or a job that is about to register them."""
+_BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Graces:
+    """How long something must have been useless before it goes."""
+
+    unreferenced: timedelta = objects.GRACE
+    orphaned: timedelta = ORPHAN_GRACE
+    staged: timedelta = ORPHAN_GRACE
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What went, or would go: rows, and objects with the bytes they take."""
+
+    uploads: int
+    jobs: int
+    resume_points: int
+    objects: int
+    object_bytes: int
+    orphans: int
+    orphan_bytes: int
+    staged: int
+
+
+def forget_rows(session: Session, settings: Settings) -> tuple[int, int, int]:
+    """Delete expired uploads, and jobs and resume points past their retention; returns how many of each."""
+    points = resume_points.forget_finished(session, timedelta(hours=settings.retain_resume_hours))
+    days = settings.retain_jobs_days
+    gone = jobs.forget_finished(session, timedelta(days=days)) if days > 0 else 0
+    return uploads.expire(session), gone, points
+
+
+def collect(
+    sessions: sessionmaker[Session], store: ObjectStore, settings: Settings, graces: Graces = Graces()
+) -> Collected:
+    """Take everything away that nobody needs; safe beside a running service."""
+    with transaction(sessions) as session:
+        expired, gone, points = forget_rows(session, settings)
+    released, released_bytes = _release(sessions, store, graces.unreferenced)
+    orphans, orphan_bytes = 0, 0
+    with transaction(sessions) as session:
+        found = list(objects.orphans(session, store, grace=graces.orphaned))
+    for info in found:
+        with transaction(sessions) as session:
+            if objects.release_orphan(session, store, info.sha256, grace=graces.orphaned):
+                orphans, orphan_bytes = orphans + 1, orphan_bytes + info.size
+    staged = store.sweep_staging(graces.staged)
+    return Collected(expired, gone, points, released, released_bytes, orphans, orphan_bytes, staged)
+
+
+def preview(
+    sessions: sessionmaker[Session], store: ObjectStore, settings: Settings, graces: Graces = Graces()
+) -> Collected:
+    """What `collect` would take away now, leftovers of dead writers not counted; changes nothing."""
+    with sessions() as session:
+        expired, gone, points = forget_rows(session, settings)
+        found = objects.unreferenced(session, graces.unreferenced, limit=10_000_000)
+        size = _bytes(session, found)
+        orphans = list(objects.orphans(session, store, grace=graces.orphaned))
+        session.rollback()
+    return Collected(
+        expired, gone, points, len(found), size, len(orphans), sum(info.size for info in orphans), staged=0
+    )
+
+
+def _release(sessions: sessionmaker[Session], store: ObjectStore, grace: timedelta) -> tuple[int, int]:
+    count, size = 0, 0
+    while True:
+        with transaction(sessions) as session:
+            found = objects.unreferenced(session, grace, limit=_BATCH)
+            sizes = {sha256: _bytes(session, [sha256]) for sha256 in found}
+        released = 0
+        for sha256 in found:
+            with transaction(sessions) as session:
+                if objects.release(session, store, sha256, grace=grace):
+                    released, size = released + 1, size + sizes[sha256]
+        count += released
+        if released == 0 or len(found) < _BATCH:
+            return count, size
+
+
+def _bytes(session: Session, found: Sequence[str]) -> int:
+    total = 0
+    for start in range(0, len(found), _BATCH):
+        batch = found[start : start + _BATCH]
+        total += int(
+            session.scalar(select(func.coalesce(func.sum(StoredObject.size), 0)).where(StoredObject.sha256.in_(batch)))
+            or 0
+        )
+    return total
