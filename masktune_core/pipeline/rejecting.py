@@ -51,6 +51,7 @@ def judge_rejecting(
     unreachable = []
     for score, row in zip(SCORES, (-1, 0, -2), strict=True):
         thresholds = _thresholds(dataset, found, row, config)
+        offered = _offered(dataset, found, row)
         unreachable += [(score, target.label) for target, choice in thresholds if math.isinf(choice.value)]
         splits = {}
         for split in dataset.splits:
@@ -72,8 +73,14 @@ def judge_rejecting(
                             )
                         )
             metrics += rows
-            splits[split] = {"aurc": curve.aurc, "curve": _thinned(curve), "targets": _nested(rows[1:])}
+            splits[split] = {
+                "aurc": curve.aurc,
+                "curve": _thinned(curve),
+                "targets": _nested(rows[1:]),
+                "realised": realised(curve, offered),
+            }
         report[score] = {
+            "offered": offered.tolist(),
             "thresholds": {
                 target.label: {
                     "threshold": choice.value if math.isfinite(choice.value) else None,
@@ -101,6 +108,23 @@ def _thresholds(
     ]
 
 
+def _offered(dataset: Dataset, found: Mapping[str, Sequence[Predictions]], row: int) -> npt.NDArray[np.float64]:
+    """Thresholds to pick from, strictest first: those along the validation split's curve."""
+    if "val" not in dataset.splits:
+        return np.empty(0)
+    curve = risk_coverage(found["val"][row].confidence, _correct(dataset, found, "val", row))
+    return curve.threshold[_spread(len(curve.threshold))]
+
+
+def realised(curve: RiskCoverage, offered: npt.NDArray[np.float64]) -> dict[str, list[float | None]]:
+    """What each offered threshold gives on the curve's samples: the same as `apply_threshold`, for all at once."""
+    accepting = np.searchsorted(-curve.threshold, -offered, side="right") - 1  # -1: nothing is that confident
+    return {
+        "coverage": [float(curve.coverage[at]) if at >= 0 else 0.0 for at in accepting],
+        "risk": [float(curve.risk[at]) if at >= 0 else None for at in accepting],
+    }
+
+
 def _correct(
     dataset: Dataset, found: Mapping[str, Sequence[Predictions]], split: str, row: int
 ) -> npt.NDArray[np.bool_]:
@@ -117,9 +141,13 @@ def _parts(dataset: Dataset, split: str) -> Iterator[tuple[str | None, npt.NDArr
 
 
 def _thinned(curve: RiskCoverage) -> dict[str, list[float]]:
-    count = len(curve.coverage)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, _CURVE_POINTS)).round().astype(np.int64))
+    chosen = _spread(len(curve.coverage))
     return {"coverage": curve.coverage[chosen].tolist(), "risk": curve.risk[chosen].tolist()}
+
+
+def _spread(count: int) -> npt.NDArray[np.int64]:
+    """At most `_CURVE_POINTS` positions out of `count`, evenly spread, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, _CURVE_POINTS)).round().astype(np.int64))
 
 
 def _nested(rows: Sequence[Metric]) -> list[dict[str, Any]]:
