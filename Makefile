@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo up test check bench clean
+.PHONY: help install demo up test check chaos bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -38,6 +38,9 @@ check: $(STAMP) ## Lint, types, import boundaries, migrations match the models
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m cli.embedded sh -c '$(BIN)/python -m migrations upgrade && $(BIN)/python -m migrations check'
+
+chaos: $(STAMP) ## Kill random processes under running jobs; SEED=1 COUNT=20
+	@$(BIN)/python -m tests.chaos.storm --seed $(or $(SEED),1) --count $(or $(COUNT),20) $(ARGS)
 
 bench: $(STAMP) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks $(ARGS)

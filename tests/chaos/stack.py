@@ -1,0 +1,194 @@
+"""The whole service as processes of its own, each of which can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+from sqlalchemy.orm import Session, sessionmaker
+
+from cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from cli.services import free_port
+from migrations import runner
+from persistence import api_keys, tenants
+from persistence.database import make_engine, session_factory, transaction
+from persistence.settings import Settings
+from persistence.store import ObjectStore, store_of
+
+ROOT = Path(__file__).parents[2]
+_QUICK = {
+    "MASKTUNE_LEASE_SECONDS": "3",
+    "MASKTUNE_HEARTBEAT_SECONDS": "0.3",
+    "MASKTUNE_SWEEP_SECONDS": "0.5",
+    "MASKTUNE_DISK_HEADROOM_BYTES": "0",
+    "MASKTUNE_DEVICES": "cpu",
+    "OMP_NUM_THREADS": "1",
+}
+"""Everything that waits in production waits a fraction here."""
+
+
+class Process:
+    """One process of the service. `start` also starts it again."""
+
+    def __init__(
+        self, name: str, arguments: list[str], environment: Callable[[], Mapping[str, str]], log: Path
+    ) -> None:
+        self.name, self.arguments, self.log = name, arguments, log
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *self.arguments],
+                env={**os.environ, **self._environment()},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill(self) -> None:
+        """As a power cut would: this process alone."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def stop(self, seconds: float = 60.0) -> int:
+        """In order, as a deployment would; returns the exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(seconds)
+
+
+class Stack:
+    """PostgreSQL, Redis, the API, a job worker, and an intake worker with beat, over one data folder."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home = home.resolve()
+        self._settings = _QUICK | settings
+        self._stack = ExitStack()
+        self.postgres = EmbeddedPostgres(self.home / "servers")
+        self.redis = EmbeddedRedis(self.home / "servers")
+        self.port = free_port()
+        logs = self.home / "logs"
+        celery = ["celery", "-A", "worker.app", "worker", "-P", "threads", "--without-gossip", "--without-mingle"]
+        api = ["uvicorn", "api.main:create_app", "--factory", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.api = Process("api", [*api, "--timeout-graceful-shutdown", "3"], self.environment, logs / "api.log")
+        self.worker = Process("worker", [*celery, "-Q", "jobs", "-n", "jobs@%h"], self.environment, logs / "worker.log")
+        self.intake = Process(
+            "intake",
+            [*celery, "-Q", "intake,control", "-c", "2", "-B", "-n", "intake@%h"],
+            self.environment,
+            logs / "intake.log",
+        )
+        self.processes = [self.api, self.worker, self.intake]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "MASKTUNE_HOME": str(self.home),
+            "MASKTUNE_DATABASE_URL": self.postgres.url,
+            "MASKTUNE_REDIS_URL": self.redis.url,
+            **self._settings,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        values = {name.removeprefix("MASKTUNE_").lower(): value for name, value in self.environment().items()}
+        return Settings.model_validate(values)
+
+    @property
+    def store(self) -> ObjectStore:
+        return store_of(self.settings)
+
+    def __enter__(self) -> Self:
+        for folder in ("servers", "logs"):
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        with self._stack:
+            self._stack.callback(self._end)
+            self.postgres.start()
+            self.redis.start()
+            runner.upgrade(self.postgres.url)
+            self.sessions: sessionmaker[Session] = session_factory(make_engine(self.postgres.url))
+            with transaction(self.sessions) as session:
+                tenant = tenants.get_or_create(session, "chaos")
+                self.tenant_id = tenant.id
+                _, self.key = api_keys.create(session, tenant.id, "chaos")
+            for process in self.processes:
+                process.start()
+            self.client = self._stack.enter_context(
+                httpx.Client(
+                    base_url=f"http://127.0.0.1:{self.port}",
+                    headers={"Authorization": f"Bearer {self.key}"},
+                    timeout=10.0,
+                )
+            )
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _end(self) -> None:
+        for process in self.processes:
+            process.kill()
+        if hasattr(self, "sessions"):
+            self.sessions.kw["bind"].dispose()
+        self.redis.stop()
+        self.postgres.stop()
+
+    def trainer(self) -> psutil.Process | None:
+        """The trainer child of the job worker, if there is one now."""
+        try:
+            children = psutil.Process(self.worker.pid).children()
+            return next((child for child in children if "worker.trainer" in " ".join(child.cmdline())), None)
+        except psutil.Error:
+            return None
+
+    def crash_postgres(self) -> None:
+        """SIGKILL to the server's first process; the others notice and end."""
+        kill_server(self.home / "servers" / "postgres" / "postmaster.pid")
+
+    def crash_redis(self) -> None:
+        """SIGKILL; everything that it held is lost."""
+        kill_server(self.home / "servers" / "run" / "redis" / "redis.pid")
+
+    def restart_postgres(self) -> None:
+        self.postgres.stop()
+        self.postgres.start()
+
+    def restart_redis(self) -> None:
+        self.redis.stop()
+        self.redis.start()
+
+
+def kill_server(pid_file: Path) -> None:
+    os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Until the condition holds; errors of services that are away count as no. Raises `AssertionError`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
