@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from persistence import objects, quotas
-from persistence.errors import NotFound, OffsetMismatch, UploadExpired, UploadSuperseded
+from persistence.errors import NotFound, UploadExpired, UploadSuperseded
 from persistence.pages import Page, cut
 from persistence.tables import IncomingUpload, Upload
 
@@ -70,19 +70,17 @@ def list_page(
     return cut(rows, limit, lambda incoming: incoming.id)
 
 
-def take(session: Session, tenant_id: uuid.UUID, upload_id: uuid.UUID, offset: int) -> uuid.UUID:
-    """The right to add bytes behind `offset`; whoever had it before loses it. Returns its token.
+def take(session: Session, tenant_id: uuid.UUID, upload_id: uuid.UUID) -> uuid.UUID:
+    """Tell whoever adds to the upload to stop; returns the token of the one who may go on.
 
     The newest request wins: the one before it is most often a connection that is long broken, without our knowing.
-    Raises `NotFound`, `UploadExpired`, `OffsetMismatch`.
+    It keeps what has arrived, and then lets go of the file (`IncomingArea.open`), whose lock is what keeps two from
+    adding at once. Raises `NotFound`, `UploadExpired`.
     """
-    incoming = get(session, tenant_id, upload_id)
-    session.refresh(incoming, with_for_update=True)
-    if incoming.received != offset:
-        raise OffsetMismatch(upload_id, incoming.received, offset)
-    incoming.writer = uuid.uuid4()
-    session.flush()
-    return incoming.writer
+    token = uuid.uuid4()
+    get(session, tenant_id, upload_id)
+    session.execute(update(IncomingUpload).where(IncomingUpload.id == upload_id).values(writer=token))
+    return token
 
 
 def check(session: Session, upload_id: uuid.UUID, token: uuid.UUID) -> int:
@@ -95,11 +93,14 @@ def check(session: Session, upload_id: uuid.UUID, token: uuid.UUID) -> int:
     return received
 
 
-def advance(session: Session, upload_id: uuid.UUID, token: uuid.UUID, received: int, ttl: timedelta) -> None:
-    """So many bytes are safe now; the upload lives on from here for `ttl`. Raises `UploadSuperseded`."""
+def advance(session: Session, upload_id: uuid.UUID, received: int, ttl: timedelta) -> None:
+    """So many bytes are safe now; the upload lives on from here for `ttl`. For the holder of the file's lock.
+
+    Raises `UploadSuperseded` when the upload has ended.
+    """
     moved = session.scalar(
         update(IncomingUpload)
-        .where(IncomingUpload.id == upload_id, IncomingUpload.writer == token)
+        .where(IncomingUpload.id == upload_id, IncomingUpload.received <= received)
         .values(received=received, expires_at=func.now() + ttl)
         .returning(IncomingUpload.id)
     )
@@ -107,14 +108,22 @@ def advance(session: Session, upload_id: uuid.UUID, token: uuid.UUID, received: 
         raise UploadSuperseded(upload_id)
 
 
-def complete(
-    session: Session, upload_id: uuid.UUID, token: uuid.UUID | None, sha256: str, size: int, ttl: timedelta
-) -> Upload:
-    """Every byte is there and the object is in the store: the upload of the same id. Raises `UploadSuperseded`."""
+def release(session: Session, upload_id: uuid.UUID, token: uuid.UUID) -> None:
+    """Nobody adds to the upload any more, unless somebody has taken it over."""
+    session.execute(
+        update(IncomingUpload).where(IncomingUpload.id == upload_id, IncomingUpload.writer == token).values(writer=None)
+    )
+
+
+def complete(session: Session, upload_id: uuid.UUID, sha256: str, size: int, ttl: timedelta) -> Upload:
+    """Every byte is there and the object is in the store: the upload of the same id.
+
+    Raises `UploadSuperseded` when the upload has ended otherwise.
+    """
     incoming = session.scalars(
         select(IncomingUpload).where(IncomingUpload.id == upload_id).with_for_update()
     ).one_or_none()
-    if incoming is None or incoming.writer != token:
+    if incoming is None:
         raise UploadSuperseded(upload_id)
     objects.register(session, sha256, size)
     upload = Upload(

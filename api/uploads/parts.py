@@ -38,9 +38,9 @@ def sign_upload_parts(request: Request, caller: WriterApart, upload: UploadId, b
     """
     services = services_of(request)
     upload_id = upload_id_of(upload)
-    area = _area(services)
     with transaction(services.sessions) as session:
-        multipart_id = _multipart_id(incoming_uploads.get(session, caller.tenant_id, upload_id).multipart_id)
+        multipart_id = incoming_uploads.get(session, caller.tenant_id, upload_id).multipart_id
+    area, multipart_id = _area(services), _multipart_id(multipart_id)
     urls = [
         PartUrl(number=number, url=area.part_url(upload_id, multipart_id, number, seconds=URL_SECONDS))
         for number in body.numbers
@@ -71,13 +71,12 @@ def complete_upload(request: Request, caller: WriterApart, upload: UploadId, bod
     """
     services = services_of(request)
     upload_id = upload_id_of(upload)
-    area = _area(services)
     with transaction(services.sessions) as session:
         try:
             return UploadRead.of(uploads.get(session, caller.tenant_id, upload_id))
         except NotFound:
             incoming = incoming_uploads.get(session, caller.tenant_id, upload_id)
-    multipart_id = _multipart_id(incoming.multipart_id)
+    area, multipart_id = _area(services), _multipart_id(incoming.multipart_id)
     area.complete(upload_id, multipart_id, {part.number: part.etag for part in body.parts})
     stored = area.measure(upload_id)
     if stored.size != incoming.size or incoming.expected_sha256 not in (None, stored.sha256):
@@ -89,7 +88,7 @@ def complete_upload(request: Request, caller: WriterApart, upload: UploadId, bod
     area.put(upload_id, stored)
     ttl = timedelta(hours=services.settings.upload_ttl_hours)
     with transaction(services.sessions) as session:
-        made = incoming_uploads.complete(session, upload_id, None, stored.sha256, stored.size, ttl)
+        made = incoming_uploads.complete(session, upload_id, stored.sha256, stored.size, ttl)
         read = UploadRead.of(made)
     area.discard(upload_id, multipart_id)
     return read

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from api.errors import ApiError
+from persistence.errors import PersistenceError
 from persistence.store import ObjectStore, Stored
 
 BLOCK_BYTES: Final = 4 * 2**20
@@ -78,7 +79,7 @@ async def blocks(receive: Receive, limit: int, on_idle: OnIdle | None = None) ->
     while more:
         try:
             message = await _next(receive, on_idle)
-        except (ApiError, ClientDisconnect):
+        except (ApiError, ClientDisconnect, PersistenceError):
             if held:
                 yield pieces
             raise

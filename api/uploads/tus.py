@@ -13,7 +13,7 @@ from api.errors import ApiError
 from api.problems import responses
 from api.services import services_of
 from api.uploads import creation, protocol
-from api.uploads.append import Standing, append, standing
+from api.uploads.append import Standing, append, settled_standing, standing
 from api.uploads.ids import UploadId, upload_id_of
 from api.uploads.schemas import UploadRead
 from persistence.errors import OffsetMismatch
@@ -145,15 +145,18 @@ async def begin_upload(request: Request, caller: WriterApart) -> Response:
                 "Upload-Length": {"description": "Bytes of the whole file.", "schema": {"type": "string"}},
             },
         },
-        **responses("upload_not_found", *_TUS),
+        **responses("upload_not_found", "upload_locked", *_TUS),
     },
     openapi_extra={"parameters": [_VERSION_NEEDED]},
 )
 async def head_upload(request: Request, caller: ReaderApart, upload: UploadId) -> Response:
-    """tus: the offset from which to go on. A complete upload has its whole length."""
+    """tus: the offset from which to go on. A complete upload has its whole length.
+
+    A request that still adds to the upload is told to stop first. To watch an upload, use `GET`.
+    """
     protocol.require_version(request)
     upload_id = upload_id_of(upload)
-    found = await to_thread.run_sync(standing, services_of(request), caller.tenant_id, upload_id)
+    found = await to_thread.run_sync(settled_standing, services_of(request), caller.tenant_id, upload_id)
     metadata = {} if found.tus_metadata is None else {"Upload-Metadata": found.tus_metadata}
     headers = {**protocol.progress(found.offset, found.expires_at), "Upload-Length": str(found.size), **metadata}
     return Response(None, 200, headers)

@@ -101,13 +101,22 @@ class IncomingArea:
         require_headroom(self._folder, self._headroom + size)
 
     @contextmanager
-    def open(self, name: UUID, offset: int, *, wait_seconds: float = 0.0) -> Iterator[IncomingWriter]:
+    def open(
+        self,
+        name: UUID,
+        offset: int,
+        *,
+        wait_seconds: float = 0.0,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> Iterator[IncomingWriter]:
         """Append to a file behind its first `offset` bytes, alone.
 
-        Raises `IncomingBusy` when another keeps it for longer than `wait_seconds`, `IncomingLost` when it has fewer
-        bytes than that.
+        `confirm` is called with the lock and before anything is cut off; it raises if the offset is not the right one
+        after all. Raises `IncomingBusy` when another keeps the file for longer than `wait_seconds`, `IncomingLost` when
+        it has fewer bytes than that.
         """
         with os.fdopen(self._locked(name, offset, wait_seconds), "r+b", buffering=0) as file:
+            confirm()
             if os.fstat(file.fileno()).st_size < offset:
                 raise IncomingLost(name)
             file.truncate(offset)
@@ -117,6 +126,13 @@ class IncomingArea:
                 yield writer
             finally:
                 self._remember(name, writer)
+
+    def wait(self, name: UUID, seconds: float) -> None:
+        """Return once nobody has the file open; one that is not there is fine. Raises `IncomingBusy`."""
+        try:
+            os.close(self._locked(name, 1, seconds))
+        except IncomingLost:
+            return
 
     def put(self, name: UUID, writer: IncomingWriter) -> Stored:
         """Make an object of the whole file, which stays until it is discarded."""
