@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -41,7 +42,7 @@ def of(session: Session, job: Job) -> list[StageSpan]:
 def spans(rows: Sequence[StageTransition], finished_at: datetime | None) -> list[StageSpan]:
     """The rows of one job, in order, each with its end."""
     found = []
-    for row, following in zip(rows, (*rows[1:], None), strict=True):
+    for row, following in zip_longest(rows, rows[1:]):
         if following is None:
             left_at = finished_at
         else:
