@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from api import cookies
 from api.errors import ApiError
+from api.rate_limits import require_allowance
 from api.request_ids import CALLER_IN_SCOPE
 from api.services import services_of
 from api.transactions import Transaction
@@ -47,13 +48,14 @@ class Principal:
 
 def authenticate(request: Request, needed: SecurityScopes, session: Transaction, credentials: Credentials) -> Principal:
     """The caller of an ordinary request, checked in the request's own transaction."""
-    return _allowed(_principal(request, session, credentials), needed)
+    return _allowed(request, _principal(request, session, credentials), needed)
 
 
 def authenticate_apart(request: Request, needed: SecurityScopes, credentials: Credentials) -> Principal:
     """The caller of a long request, checked in a short transaction: no connection is held while bytes flow."""
     with transaction(services_of(request).sessions) as session:
-        return _allowed(_principal(request, session, credentials), needed)
+        principal = _principal(request, session, credentials)
+    return _allowed(request, principal, needed)
 
 
 def require_scope(principal: Principal, scope: Scope) -> None:
@@ -100,7 +102,8 @@ def _principal(request: Request, session: Session, credentials: HTTPAuthorizatio
     return Principal(tenant_id=key.tenant_id, key_id=key.id, scope=key.scope)
 
 
-def _allowed(principal: Principal, needed: SecurityScopes) -> Principal:
+def _allowed(request: Request, principal: Principal, needed: SecurityScopes) -> Principal:
+    require_allowance(request, services_of(request).rate_limiter, str(principal.browser_session_id or principal.key_id))
     if not needed.scopes:
         raise RuntimeError("an operation declares no scope: give it a Reader, Writer or Admin as its caller")
     for scope in SCOPES:

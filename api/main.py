@@ -13,6 +13,7 @@ from api import errors, openapi
 from api.artifacts.endpoints import router as artifacts
 from api.checkpoints.endpoints import router as checkpoints
 from api.datasets.endpoints import router as datasets
+from api.docs.endpoints import router as docs
 from api.events.endpoints import router as events
 from api.health.endpoints import router as health
 from api.jobs.endpoints import router as jobs
@@ -41,11 +42,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
         redoc_url=None,
+        docs_url=None,
         lifespan=partial(_lifespan, settings),
     )
     app.add_middleware(RequestMiddleware)
     errors.install(app)
-    for router in (uploads, datasets, checkpoints, jobs, events, metrics, artifacts, samples, presets, keys, health):
+    for router in (
+        uploads,
+        datasets,
+        checkpoints,
+        jobs,
+        events,
+        metrics,
+        artifacts,
+        samples,
+        presets,
+        webhooks,
+        keys,
+        docs,
+        health,
+    ):
         app.include_router(router)
     site.install(app)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, problem_response
 from api.problems import PROBLEMS
+from api.rate_limits import rate_limit_headers
 from api.request_ids import CALLER_IN_SCOPE, HEADER, assign_request_id
+from api.security_headers import security_headers
 
 log = structlog.get_logger("api.request")
 
@@ -47,7 +49,8 @@ class RequestMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[HEADER] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                for name, value in (security_headers(scope) | rate_limit_headers(scope)).items():
+                    headers.setdefault(name, value)
                 if _header(scope, b"tus-resumable"):
                     headers["Tus-Resumable"] = "1.0.0"  # also on a problem, says the protocol
             await send(message)

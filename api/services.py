@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.events.hub import EventHub
+from api.rate_limits import RateLimiter
 from persistence import checkpoints, datasets, jobs
 from persistence.database import make_engine, session_factory, transaction
 from persistence.dispatch import Dispatcher
@@ -38,6 +39,7 @@ class Services:
     dispatcher: Dispatcher
     hub: EventHub
     drawing: CapacityLimiter
+    rate_limiter: RateLimiter
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -52,11 +54,13 @@ class Services:
             dispatcher=Dispatcher(settings),
             hub=EventHub(settings.database_url.get_secret_value(), sessions),
             drawing=CapacityLimiter(os.cpu_count() or 1),
+            rate_limiter=RateLimiter(settings),
         )
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+        self.rate_limiter.close()
 
     def dispatch(self, kind: TaskKind, row_id: UUID) -> None:
         """Send the task of a committed row. While the broker is away the row stays undispatched, for the sweeper.

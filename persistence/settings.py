@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     tenant_max_bytes: Annotated[int, Field(gt=0)] = 500 * 2**30
     tenant_max_datasets: Annotated[int, Field(gt=0)] = 1000
     tenant_max_jobs: Annotated[int, Field(gt=0)] = 200
+    rate_limit_requests: Annotated[int, Field(ge=0)] = Field(
+        default=3000, description="Most requests of one key in rate_limit_seconds; 0: no limit."
+    )
+    rate_limit_seconds: Annotated[int, Field(gt=0, le=86400)] = 60
     disk_headroom_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
     dataset_max_images: Annotated[int, Field(gt=0)] = 2_000_000
     image_max_pixels: Annotated[int, Field(gt=0)] = 50_000_000

@@ -1,0 +1,1 @@
+"""The API's reference for a browser, at /docs."""

@@ -1,0 +1,68 @@
+"""A key may make so many requests in a window, counted in Redis; without Redis nobody is kept out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from api.main import create_app
+from persistence.settings import Settings
+from tests.api.test_errors import problem
+
+MOST = 3
+
+
+@pytest.fixture
+def limited(settings: Settings, make_key: Callable[..., str]) -> Iterator[TestClient]:
+    with TestClient(create_app(settings.model_copy(update={"rate_limit_requests": MOST}))) as client:
+        client.headers["Authorization"] = f"Bearer {make_key('acme')}"
+        yield client
+
+
+def test_beyond_the_limit_requests_are_refused_and_told_when_to_come_back(limited: TestClient) -> None:
+    for left in (2, 1, 0):
+        response = limited.get("/v1/jobs")
+        assert response.status_code == 200
+        assert response.headers["ratelimit-policy"] == '"key";q=3;w=60'
+        assert re.fullmatch(rf'"key";r={left};t=\d+', response.headers["ratelimit"])
+    refused = limited.get("/v1/jobs")
+    body = problem(refused, 429, "rate_limited")
+    assert (body["limit"], body["window_seconds"]) == (MOST, 60)
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.headers["ratelimit"].startswith('"key";r=0;t=')
+
+
+def test_another_key_has_a_window_of_its_own(limited: TestClient, make_key: Callable[..., str]) -> None:
+    while limited.get("/v1/jobs").status_code == 200:
+        pass
+    assert limited.get("/v1/jobs", headers={"Authorization": f"Bearer {make_key('acme')}"}).status_code == 200
+
+
+def test_health_is_not_counted(limited: TestClient) -> None:
+    for _ in range(MOST + 1):
+        assert "ratelimit" not in limited.get("/healthz").headers
+
+
+def test_a_limit_of_zero_is_none(settings: Settings, make_key: Callable[..., str]) -> None:
+    with TestClient(create_app(settings.model_copy(update={"rate_limit_requests": 0}))) as client:
+        response = client.get("/v1/jobs", headers={"Authorization": f"Bearer {make_key('acme')}"})
+    assert response.status_code == 200
+    assert "ratelimit" not in response.headers
+
+
+def test_while_redis_is_away_everybody_is_let_through_and_the_log_says_so_once(
+    settings: Settings, make_key: Callable[..., str], tmp_path: Path
+) -> None:
+    away = {"redis_url": SecretStr(f"redis+socket://{tmp_path}/nobody.sock"), "rate_limit_requests": 1}
+    with TestClient(create_app(settings.model_copy(update=away))) as client:
+        client.headers["Authorization"] = f"Bearer {make_key('acme')}"
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(5):
+                assert client.get("/v1/jobs").status_code == 200
+    assert [line["event"] for line in lines].count("rate_limits_off") == 1
