@@ -54,6 +54,8 @@ _PATH_CODES = {
     "artifact_name": "artifact_not_found",
     "upload_id": "upload_not_found",
     "key_id": "api_key_not_found",
+    "webhook_id": "webhook_not_found",
+    "delivery_id": "delivery_not_found",
 }
 _QUOTA_CODES = {"bytes": "quota_exceeded", "datasets": "too_many_datasets", "jobs": "too_many_jobs"}
 

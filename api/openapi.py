@@ -33,6 +33,7 @@ TAGS: Final = [
     {"name": "checkpoints", "description": "Weights that users bring."},
     {"name": "jobs", "description": "MaskTune runs, and everything that they find."},
     {"name": "configuration", "description": "Presets, and the schema of a configuration."},
+    {"name": "webhooks", "description": "Addresses that are told of jobs' events; for keys of scope `admin`."},
     {"name": "keys", "description": "API keys; for keys of scope `admin`."},
     {"name": "health", "description": "For load balancers; without a key."},
 ]

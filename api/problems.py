@@ -55,6 +55,9 @@ _TYPES = (
     ProblemType("artifact_not_found", 404, "No such artifact", "The job has no artifact 'model.pt' (yet)."),
     ProblemType("sample_not_found", 404, "No such sample", "The job has no sample 99999 (yet)."),
     ProblemType("api_key_not_found", 404, "No such key", "No api_key 01985f2e-… is visible to this key."),
+    ProblemType("insight_not_found", 404, "Nothing known of this yet", "The job is running; wait for its last pass."),
+    ProblemType("webhook_not_found", 404, "No such webhook", "No webhook 01985f2e-… is visible to this key."),
+    ProblemType("delivery_not_found", 404, "No such delivery", "No delivery 01985f2e-… is visible to this key."),
     ProblemType("preset_not_found", 404, "No such preset", "No preset 'mnist': use one of biased_mnist, waterbirds, …"),
     ProblemType("method_not_allowed", 405, "Method not allowed here", "PATCH is not allowed here; use GET, POST."),
     ProblemType("request_timeout", 408, "The body stopped coming", "No byte arrived for 60 seconds; send it again."),
@@ -86,6 +89,7 @@ _TYPES = (
     ProblemType("api_key_inactive", 409, "The key does not work any more", "It is revoked or over: make a new key."),
     ProblemType("api_key_replaced", 409, "The key has a successor", "It was rotated before: rotate its successor."),
     ProblemType("conflict", 409, "The request conflicts with the present state", "Something changed meanwhile."),
+    ProblemType("too_many_webhooks", 409, "No more webhooks", "A tenant has at most 20 webhooks: delete one first."),
     ProblemType("upload_expired", 410, "The upload has expired", "Upload 01985f2e-… has expired: begin a new one."),
     ProblemType("offset_mismatch", 409, "The upload goes on elsewhere", "It goes on at byte 1048576, not at 0."),
     ProblemType(

@@ -20,6 +20,7 @@ TASK_RUN_JOB: Final = "masktune.run_job"
 TASK_CHECK_DATASET: Final = "masktune.check_dataset"
 TASK_CHECK_CHECKPOINT: Final = "masktune.check_checkpoint"
 TASK_SWEEP: Final = "masktune.sweep"
+TASK_DELIVER: Final = "masktune.deliver_webhooks"
 
 QUEUE_JOBS: Final = "jobs"
 QUEUE_INTAKE: Final = "intake"
@@ -50,6 +51,7 @@ def broker_app(settings: Settings, **transport_options: Any) -> Celery:
         task_routes={
             **{task: {"queue": queue} for task, queue in _ROUTES.values()},
             TASK_SWEEP: {"queue": QUEUE_CONTROL},
+            TASK_DELIVER: {"queue": QUEUE_CONTROL},
         },
         broker_connection_retry_on_startup=True,
         broker_transport_options={"socket_connect_timeout": 2.0, "socket_timeout": 10.0, **transport_options},

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig
-from persistence import events
+from persistence import events, webhook_outbox
 from persistence.attempts import (
     Claim,
     add_warning,
@@ -229,6 +229,7 @@ def delete(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> None:
     job = _lock(session, tenant_id, job_id)
     if job.status not in FINISHED:
         raise Conflict("job_not_finished", f"job {job_id} is {job.status}: cancel it or wait for its end first")
+    webhook_outbox.pass_on_job(session, job_id)  # Its last events may not have been passed on yet.
     session.delete(job)
     session.flush()
 

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     dataset_max_images: Annotated[int, Field(gt=0)] = 2_000_000
     image_max_pixels: Annotated[int, Field(gt=0)] = 50_000_000
 
+    webhook_private_networks: str = Field(
+        default="", description="Comma list of networks that webhooks may reach though they are not public."
+    )
+
     devices: str = Field(default="auto", description="Comma list: cpu, cuda:0, …; auto: every GPU, else cpu.")
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 1.0

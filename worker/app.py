@@ -20,6 +20,7 @@ from persistence.dispatch import (
     QUEUE_CONTROL,
     TASK_CHECK_CHECKPOINT,
     TASK_CHECK_DATASET,
+    TASK_DELIVER,
     TASK_RUN_JOB,
     TASK_SWEEP,
     broker_app,
@@ -32,6 +33,7 @@ from worker.lifeline import die_with_parent
 from worker.supervisor import run_job
 from worker.sweeper import collect, sweep, tidy
 from worker.validation import check_checkpoint, check_dataset
+from worker.webhooks.delivering import deliver
 
 _TIDY_SECONDS = 300.0
 _COLLECT_SECONDS = 6 * 3600.0
@@ -67,6 +69,11 @@ def deliver_sweep(thorough: bool = False, everything: bool = False) -> None:
         collect(context())
 
 
+def deliver_webhooks() -> None:
+    """It is time to tell webhooks what happened."""
+    deliver(context())
+
+
 def queue_length(queue: str) -> int:
     """How many messages wait in a queue of the broker. Raises `ConnectionError` while the broker is away."""
     try:
@@ -91,6 +98,7 @@ def make_app() -> Celery:
         beat_scheduler="celery.beat:Scheduler",  # Intervals only: nothing to remember in a file between two starts.
         beat_schedule={
             "sweep": _scheduled(often),
+            "webhooks": _scheduled(often, task=TASK_DELIVER),
             "tidy": _scheduled(seldom, thorough=True),
             "collect": _scheduled(max(_COLLECT_SECONDS, seldom), everything=True),
         },
@@ -99,13 +107,14 @@ def make_app() -> Celery:
     made.task(name=TASK_CHECK_DATASET)(deliver_dataset)
     made.task(name=TASK_CHECK_CHECKPOINT)(deliver_checkpoint)
     made.task(name=TASK_SWEEP)(deliver_sweep)
+    made.task(name=TASK_DELIVER)(deliver_webhooks)
     return made
 
 
-def _scheduled(seconds: float, **arguments: bool) -> dict[str, Any]:
+def _scheduled(seconds: float, task: str = TASK_SWEEP, **arguments: bool) -> dict[str, Any]:
     # A sweep that nobody ran in time is worthless: the next one does its work.
     return {
-        "task": TASK_SWEEP,
+        "task": task,
         "schedule": seconds,
         "kwargs": arguments,
         "options": {"queue": QUEUE_CONTROL, "expires": max(2 * seconds, 10.0)},

@@ -10,6 +10,8 @@ import sys
 import threading
 from typing import Any
 
+import structlog
+
 from worker.outcome import Exit
 
 _PR_SET_PDEATHSIG = 1
@@ -35,6 +37,7 @@ def receive() -> dict[str, Any]:
         os._exit(Exit.ORPHANED)
     threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
     specification: dict[str, Any] = json.loads(line)
+    structlog.contextvars.bind_contextvars(**specification.get("log", {}))
     return specification
 
 

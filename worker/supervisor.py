@@ -37,6 +37,7 @@ class Attempt:
     config: JobConfig
     wall_seconds: float
     smaller_batches: int
+    request_id: str | None
     specification: dict[str, Any]
 
 
@@ -66,7 +67,9 @@ def run_job(context: Context, woken_by: uuid.UUID) -> None:
         if attempt is None:
             _log.info("no_job_claimed", woken_by=str(woken_by))
             return
-        with structlog.contextvars.bound_contextvars(job_id=str(attempt.job_id), attempt=attempt.number):
+        with structlog.contextvars.bound_contextvars(
+            job_id=str(attempt.job_id), attempt=attempt.number, request_id=attempt.request_id
+        ):
             _run(context, attempt, device)
     _wake_next(context)
 
@@ -102,6 +105,7 @@ def _claim(context: Context, device: Device) -> Attempt | None:
             config=claimed.config,
             wall_seconds=max(0.0, claimed.config.limits.wall_seconds - job.ran_seconds),
             smaller_batches=job.smaller_batches,
+            request_id=job.request_id,
             specification={
                 "job_id": str(job.id),
                 "token": str(claimed.token),
@@ -142,9 +146,12 @@ def _run(context: Context, attempt: Attempt, device: Device) -> None:
     )
     with context.work.claim(attempt.job_id, attempt.number) as folder:
         ooms = count_host_ooms()
-        child = Child(
-            context.trainer, {**attempt.specification, "work_dir": str(folder)}, environment=device.environment()
-        )
+        specification = {
+            **attempt.specification,
+            "work_dir": str(folder),
+            "log": structlog.contextvars.get_contextvars(),
+        }
+        child = Child(context.trainer, specification, environment=device.environment())
         ending = watch(child, lambda: _renew(context, attempt), limits, context.stopping)
         verdict = judge(ending, folder, attempt, host_ooms=count_host_ooms() - ooms)
     _log.info(

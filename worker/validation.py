@@ -34,6 +34,7 @@ class Validation:
     id: uuid.UUID
     token: uuid.UUID
     attempt: int
+    request_id: str | None
     specification: dict[str, Any]
 
 
@@ -53,7 +54,7 @@ def _claim_dataset(context: Context, session: Session, dataset_id: uuid.UUID) ->
         return None
     dataset = session.get_one(Dataset, dataset_id)
     source = {"source_sha256": dataset.source_sha256, "filename": dataset.source_filename}
-    return Validation("dataset", dataset_id, claim.token, claim.attempt, source)
+    return Validation("dataset", dataset_id, claim.token, claim.attempt, dataset.request_id, source)
 
 
 def _claim_checkpoint(context: Context, session: Session, checkpoint_id: uuid.UUID) -> Validation | None:
@@ -67,7 +68,7 @@ def _claim_checkpoint(context: Context, session: Session, checkpoint_id: uuid.UU
         "architecture": checkpoint.architecture,
         "num_classes": checkpoint.num_classes,
     }
-    return Validation("checkpoint", checkpoint_id, claim.token, claim.attempt, source)
+    return Validation("checkpoint", checkpoint_id, claim.token, claim.attempt, checkpoint.request_id, source)
 
 
 def _check(context: Context, id_: uuid.UUID, claim: Callable[[Context, Session, uuid.UUID], Validation | None]) -> None:
@@ -80,7 +81,8 @@ def _check(context: Context, id_: uuid.UUID, claim: Callable[[Context, Session, 
     if validation is None:
         _log.info("validation_not_claimed", id=str(id_))
         return
-    with structlog.contextvars.bound_contextvars(**{f"{validation.kind}_id": str(id_)}, attempt=validation.attempt):
+    about = {f"{validation.kind}_id": str(id_), "attempt": validation.attempt, "request_id": validation.request_id}
+    with structlog.contextvars.bound_contextvars(**about):
         failure = _run(context, validation)
         if failure is not None:
             _log.warning("validation_not_finished", error=failure.as_error())
@@ -101,6 +103,7 @@ def _run(context: Context, validation: Validation) -> Failure | None:
             "id": str(validation.id),
             "token": str(validation.token),
             "work_dir": str(folder),
+            "log": structlog.contextvars.get_contextvars(),
             **validation.specification,
         }
         child = Child(context.intake, specification, environment={"CUDA_VISIBLE_DEVICES": ""})

@@ -13,6 +13,7 @@ from api.ids import CheckpointId
 from api.pages import PageOf, page_of
 from api.problems import responses
 from api.readiness import require_checkpoint
+from api.request_ids import request_id_of
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
 from api.uploads.ids import complete_upload
@@ -42,7 +43,7 @@ _CONTENT = responses(
     },
 )
 def create_checkpoint(
-    session: Transaction, caller: Writer, body: CheckpointCreate, response: Response
+    request: Request, session: Transaction, caller: Writer, body: CheckpointCreate, response: Response
 ) -> CheckpointRead:
     """Have uploaded weights checked against the architecture that they are for.
 
@@ -58,6 +59,7 @@ def create_checkpoint(
         architecture=body.architecture,
         num_classes=body.num_classes,
     )
+    checkpoint.request_id = request_id_of(request.scope)
     dispatch_after_commit(session, "checkpoint", checkpoint.id)
     response.headers["Location"] = f"/v1/checkpoints/{checkpoint.id}"
     return CheckpointRead.model_validate(checkpoint)

@@ -8,13 +8,16 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import Reader, Writer
+from api.datasets.report import ReportRead
 from api.datasets.schemas import DatasetCreate, DatasetQuery, DatasetRead, ImageQuery, ImageRead
+from api.errors import ApiError
 from api.etags import is_unchanged, not_modified, quoted
 from api.ids import DatasetId, ImageIndex
 from api.pages import PageOf, page_of
 from api.problems import responses
 from api.readiness import archive_of, require_dataset
 from api.rendering.pictures import media_type_of
+from api.request_ids import request_id_of
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
 from api.uploads.ids import complete_upload
@@ -54,6 +57,7 @@ def create_dataset(
     quotas.require(session, services_of(request).settings, caller.tenant_id, "datasets")
     upload = complete_upload(session, caller.tenant_id, body.upload_id)
     dataset = datasets.create(session, caller.tenant_id, body.name, upload)
+    dataset.request_id = request_id_of(request.scope)
     dispatch_after_commit(session, "dataset", dataset.id)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
     return DatasetRead.model_validate(dataset)
@@ -70,6 +74,20 @@ def list_datasets(session: Transaction, caller: Reader, query: Annotated[Dataset
 def get_dataset(session: Transaction, caller: Reader, dataset_id: DatasetId) -> DatasetRead:
     """One data set, with counts and problems."""
     return DatasetRead.model_validate(datasets.get(session, caller.tenant_id, dataset_id))
+
+
+@router.get(
+    "/{dataset_id}/report",
+    summary="Get a data set's report",
+    responses=responses("dataset_not_found", "dataset_not_ready", "dataset_invalid", "report_not_found"),
+)
+def get_dataset_report(session: Transaction, caller: Reader, dataset_id: DatasetId) -> ReportRead:
+    """What to know before a job: balance, leaks between splits, shortcuts, and where a job could not help."""
+    dataset = require_dataset(datasets.get(session, caller.tenant_id, dataset_id))
+    if dataset.report is None:
+        detail = f"Data set {dataset_id} was checked by a version that made no reports: upload it again."
+        raise ApiError("report_not_found", detail)
+    return ReportRead.model_validate(dataset.report)
 
 
 @router.delete(

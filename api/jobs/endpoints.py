@@ -13,6 +13,7 @@ from api.jobs.schemas import JobCreate, JobQuery, JobRead, StageList, StageRead
 from api.jobs.submission import submit
 from api.pages import PageOf
 from api.problems import responses
+from api.request_ids import request_id_of
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
 from persistence import jobs, quotas, stages
@@ -74,7 +75,7 @@ def create_job(
     job runs: it is recorded even if the queue is away at this moment. With an `Idempotency-Key`, a client that lost the
     answer may send the request again without starting a second job.
     """
-    job, created = submit(session, caller.tenant_id, body, idempotency_key)
+    job, created = submit(session, caller.tenant_id, body, idempotency_key, request_id=request_id_of(request.scope))
     if created:
         quotas.require(session, services_of(request).settings, caller.tenant_id, "jobs", 0)  # it counts already
         dispatch_after_commit(session, "job", job.id)

@@ -19,7 +19,9 @@ from persistence.tables import Checkpoint, Dataset, Job
 _UNNAMED = "MaskTune job"
 
 
-def submit(session: Session, tenant_id: UUID, body: JobCreate, idempotency_key: str | None) -> tuple[Job, bool]:
+def submit(
+    session: Session, tenant_id: UUID, body: JobCreate, idempotency_key: str | None, *, request_id: str | None = None
+) -> tuple[Job, bool]:
     """The job for this body, and whether it is new: with a key that came before, it is the earlier one.
 
     Raises `ApiError` or `Conflict` for what is wrong with the request, `NotFound` for an id that is not the tenant's,
@@ -38,6 +40,7 @@ def submit(session: Session, tenant_id: UUID, body: JobCreate, idempotency_key: 
         request_hash=request_hash(body),
     )
     if created:
+        job.request_id = request_id
         # Checked afterwards, and rolled back if need be: a replay answers even when the data set is gone by now.
         dataset = datasets.get(session, tenant_id, body.dataset_id)
         check_dataset(config, dataset)

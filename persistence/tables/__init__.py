@@ -8,6 +8,7 @@ from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, S
 from persistence.tables.tenants import ApiKey, Tenant
 from persistence.tables.uploads import IncomingUpload, StoredObject, Upload
 
+from persistence.tables.webhooks import Webhook, WebhookDelivery
 __all__ = [
     "ApiKey",
     "Artifact",
@@ -29,3 +30,5 @@ __all__ = [
     "Tenant",
     "Upload",
 ]
+    "Webhook",
+    "WebhookDelivery",

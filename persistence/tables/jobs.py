@@ -34,7 +34,7 @@ class Job(Leased, Base):
     `config` is the resolved `JobConfig`. `progress` is the latest snapshot `{"stage", "iteration", "epoch", "epochs",
     "step", "steps", "loss", "accuracy", "images_per_second"}`. `warnings` is a list of `{"code", "message"}`.
     `manifest` records seed, versions, device and hashes. `error` is `{"code", "message", "stage", "retryable"}`.
-    `event_seq` is the number of the last event.
+    `event_seq` is the number of the last event, `webhook_seq` of the last one that was passed on to webhooks.
 
     `priority` orders the jobs of one tenant, higher first. `claimed_at` is when the attempt under way began,
     `ran_seconds` how long all attempts before it ran. `written` is the number of the attempt's last write, so that one
@@ -63,6 +63,7 @@ class Job(Leased, Base):
     smaller_batches: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     progress: Mapped[MaybeJson | None]
     warnings: Mapped[JsonList]
+    webhook_seq: Mapped[int] = mapped_column(default=0, server_default="0")
     manifest: Mapped[MaybeJson | None]
     event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
@@ -78,6 +79,7 @@ class Job(Leased, Base):
         ),
         UniqueConstraint("tenant_id", "idempotency_key"),
         Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
+        Index("ix_jobs_to_pass_on", "id", postgresql_where=text("event_seq > webhook_seq")),
         Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", "id"),
         Index("ix_jobs_queued", "created_at", postgresql_where=text("status = 'queued'")),
         Index(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 
+from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import MaybeJson, Moment
 
 
 class Leased:
-    """Columns of a row that one attempt at a time may work on.
+    """Columns of a row that one attempt at a time may work on. `request_id` names the request that made it, for logs.
 
     A claim sets a fresh `lease_token`; every later write of that attempt is conditional on it (fencing token), so a
     worker that lost its lease can no longer change anything.
@@ -22,3 +23,4 @@ class Leased:
     worker: Mapped[str | None]
     dispatched_at: Mapped[Moment | None]
     error: Mapped[MaybeJson | None]
+    request_id: Mapped[str | None] = mapped_column(String(64))

@@ -14,7 +14,19 @@ from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
 from masktune_core.config import JobConfig
-from persistence import api_keys, artifacts, checkpoints, datasets, events, jobs, metrics, objects, samples, uploads
+from persistence import (
+    api_keys,
+    artifacts,
+    checkpoints,
+    datasets,
+    events,
+    jobs,
+    metrics,
+    objects,
+    samples,
+    uploads,
+    webhooks,
+)
 from persistence.database import transaction
 from persistence.store import ObjectStore
 from persistence.tables import Job
@@ -182,6 +194,17 @@ class Seeds:
         """An API key."""
         with transaction(self.sessions) as session:
             return api_keys.create(session, self.tenant_id, "seeded")[0].id
+
+    def webhook(self) -> uuid.UUID:
+        """A webhook."""
+        with transaction(self.sessions) as session:
+            return webhooks.create(session, self.tenant_id, url="https://example.com/", events=["job.failed"]).id
+
+    def delivery(self) -> tuple[uuid.UUID, uuid.UUID]:
+        """A webhook and a line of its log."""
+        webhook = self.webhook()
+        with transaction(self.sessions) as session:
+            return webhook, webhooks.send_test(session, self.tenant_id, webhook).id
 
     def look(self, job_id: uuid.UUID) -> Job:
         with transaction(self.sessions) as session:

@@ -52,6 +52,8 @@ class _Belongings:
                 return self._seeds.upload()
             case "key_id":
                 return self._seeds.key()
+            case "webhook_id":
+                return self._seeds.webhook()
             case "image_index" | "sample_index":
                 return 0
             case "artifact_name":
@@ -59,6 +61,8 @@ class _Belongings:
         raise AssertionError(f"{operation} has {name!r} in its path: teach this test to make one")
 
     def values(self, operation: Operation) -> dict[str, Any]:
+        if "delivery_id" in operation.parameters:
+            return dict(zip(("webhook_id", "delivery_id"), self._seeds.delivery(), strict=True))
         return {name: self.value(operation, name) for name in operation.parameters}
 
 

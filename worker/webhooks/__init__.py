@@ -1,0 +1,1 @@
+"""Telling webhooks of events: from the log to messages, and from messages to receivers."""
