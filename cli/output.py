@@ -26,6 +26,11 @@ class Output:
     def make(cls, *, json: bool) -> Output:
         return cls(json=json, human=console(stderr=json))
 
+    @classmethod
+    def quiet(cls) -> Output:
+        """Says nothing: for a process beside one that does the talking."""
+        return cls(json=False, human=Console(quiet=True))
+
     def say(self, message: RenderableType = "") -> None:
         """Print something for a person; strings are printed as they are, without markup."""
         self.human.print(Text(message) if isinstance(message, str) else message, soft_wrap=isinstance(message, str))

@@ -19,7 +19,9 @@ from cli.signals import StopSignals
 from cli.waiting import problem_lines
 
 if TYPE_CHECKING:
+    from masktune_core.config import JobConfig
     from masktune_core.data.dataset import Dataset
+    from masktune_core.distributed import World
 
 
 _WORK = "work"
@@ -42,17 +44,33 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Run MaskTune here, in this process. Ctrl-C leaves a resume point behind."""
+    """Run MaskTune here, in this process. Ctrl-C leaves a resume point behind.
+
+    On several GPUs: torchrun --nproc-per-node 2 -m cli run …, with the same options.
+    """
     output = Output.make(json=json)
     config = resolve(preset, parse_changes(settings or []))
     out.mkdir(parents=True, exist_ok=True)
-    dataset = open_dataset(data, out, config.data.group_by, output)
+
+    from masktune_core.distributed import process_group
+
+    with process_group() as world:
+        if not world.leads:
+            output = Output.quiet()
+        _run(config, data, out, resume=resume, output=output, world=world)
+
+
+def _run(config: JobConfig, data: Path, out: Path, *, resume: bool, output: Output, world: World) -> None:
+    """What each of `torchrun`'s processes does; the first one prepares the folder, and reports."""
     work = out / _WORK
+    dataset = open_dataset(data, out, config.data.group_by, output) if world.leads else None
     point = newest_resume_point(work) if resume else None
     if resume and point is None:
         raise UsageError(f"there is no resume point under {out}; leave out --resume to start from the beginning")
-    if point is None:
+    if point is None and world.leads:
         shutil.rmtree(work, ignore_errors=True)  # another run's points must not be taken for this one's
+    normalised = Path(world.hear(str(dataset.path) if dataset else ""))
+    dataset = dataset or open_dataset(normalised, out, config.data.group_by, output)
 
     from cli.run_callbacks import RunCallbacks
     from masktune_core import pipeline
@@ -66,12 +84,14 @@ def run(
         except Interrupted as error:
             signals.received = None
             raise RunInterrupted(f"interrupted; go on with the same command and --resume ({error})") from error
+    if not world.leads:
+        return
     metrics = [asdict(metric) for metric in result.metrics]
     comparison = from_metrics(metrics)
     files = {name: str(path.replace(out / name)) for name, path in result.artifacts.items()}
     shutil.rmtree(work)
     output.result({"metrics": metrics, **comparison.as_json(), "artifacts": files}, comparison_table(comparison))
-    if not json:
+    if not output.json:
         output.say(f"everything lies in {out}")
 
 

@@ -14,6 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from masktune_core.config import Stage
+from masktune_core.insight import Insight
+
+MOST_PROBABILITIES = 1000
+"""Classes up to which samples carry the probabilities of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class SampleBatch:
     ]  # (B, h, w), raw map on the CAM grid, times a power of two where float16 needs it
     cam_after: npt.NDArray[np.float16]
     masks: list[bytes]
+    probabilities_before: npt.NDArray[np.float16] | None  # (B, K), None where there are more than `MOST_PROBABILITIES`
+    probabilities_after: npt.NDArray[np.float16] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +138,22 @@ class Callbacks:
     def on_samples(self, batch: SampleBatch) -> None:
         """Rows of the final evaluation. Each image comes once in a run; an image may come again after a resume."""
 
+    def on_insight(self, insight: Insight) -> None:
+        """What the models relied on, once all training images were looked at."""
+
     def on_resume_point(self, point: ResumePointInfo) -> None:
         """A resume point was written, complete and flushed to disk."""
 
     def should_stop(self) -> bool:
         """Asked before every step. True: a resume point is written and `Interrupted` is raised."""
         return False
+
+
+class Following(Callbacks):
+    """For a process that does not lead: reports nothing, and passes on the wish to stop."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+
+    def should_stop(self) -> bool:
+        return self._callbacks.should_stop()

@@ -201,7 +201,8 @@ def predict(
     with gpu_memory("evaluating"):
         for batch in loader.eval_batches(indices, batch_size=batch_size):
             before_batch()
-            parts.append(read_off(class_probabilities(model, batch.image)))
+            own = torch.from_numpy(class_probabilities(model, batch.image))
+            parts.append(read_off(loader.world.gather(own).numpy()))
     if not parts:
         return Predictions(np.empty(0, dtype=np.int64), np.empty(0))
     return Predictions(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from masktune_core.config import JobConfig, RuntimeConfig
+from masktune_core.distributed import ALONE, World, launched
 from masktune_core.errors import ConfigError, OutOfGpuMemory, TrainingDiverged
 from masktune_core.randomness import derive_seed, seed_generators
 
@@ -54,7 +56,7 @@ class EpochSums:
 
 
 def resolve_device(runtime: RuntimeConfig) -> torch.device:
-    """The device that `runtime` asks for.
+    """The device that `runtime` asks for; under `torchrun`, the GPU that `process_group` gave this process.
 
     Raises `ConfigError` where it asks for CUDA, or for a precision that needs it, and there is none.
     """
@@ -62,6 +64,8 @@ def resolve_device(runtime: RuntimeConfig) -> torch.device:
     if runtime.device == "cuda" and not available:
         raise ConfigError("runtime.device is cuda, but this machine has no usable CUDA device: use auto or cpu")
     device = torch.device("cuda" if available and runtime.device != "cpu" else "cpu")
+    if device.type == "cuda" and launched():
+        device = torch.device("cuda", torch.cuda.current_device())
     if runtime.precision != "fp32" and device.type != "cuda":
         raise ConfigError(
             f"runtime.precision {runtime.precision} needs a CUDA device, and this job runs on the CPU: use fp32"
@@ -70,12 +74,17 @@ def resolve_device(runtime: RuntimeConfig) -> torch.device:
 
 
 class Trainer:
-    """A model with its optimizer, precision and gradient accumulation."""
+    """A model with its optimizer, precision and gradient accumulation, alone or with its likes in a `World`."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, config: JobConfig, device: torch.device
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        config: JobConfig,
+        device: torch.device,
+        world: World = ALONE,
     ) -> None:
-        self.model, self.optimizer, self.device = model, optimizer, device
+        self.model, self.optimizer, self.device, self.world = model, optimizer, device, world
         self.label_smoothing = config.erm.label_smoothing
         self.micro_batch = config.runtime.micro_batch
         self.batch_size = config.erm.batch_size
@@ -83,7 +92,13 @@ class Trainer:
         self.autocast_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.runtime.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16")
         self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
-        self._forward = cast("nn.Module", torch.compile(model)) if config.runtime.compile else model
+        self._parallel = None
+        if world.size > 1:
+            self._parallel = DistributedDataParallel(
+                model, device_ids=[device.index] if device.type == "cuda" else None
+            )
+        forward = self._parallel or model
+        self._forward = cast("nn.Module", torch.compile(forward)) if config.runtime.compile else forward
         smallest = min(self.batch_size, self.micro_batch or self.batch_size)
         if self.has_batch_norm and smallest == 1:
             raise ConfigError(
@@ -92,29 +107,39 @@ class Trainer:
             )
 
     def step(self, batch: LabelledImages, sums: EpochSums) -> None:
-        """One optimizer step on `batch`, added to `sums`.
+        """One optimizer step on `batch`, this process's share of it, added to `sums`, which are the whole group's.
 
         With `micro_batch`, gradients of near-equal parts add up to that of the whole batch; batch normalisation still
         sees each part by itself, so such a run is close to, not equal to, one without. A batch of a single image is
         left out where the model has batch normalisation: one image has no variance.
         """
-        count = len(batch.label)
+        count = self.world.count(len(batch.label))
         if self.has_batch_norm and count == 1:
             return
-        parts = 1 if self.micro_batch is None else math.ceil(count / self.micro_batch)
+        parts = 1 if self.micro_batch is None else math.ceil(self.world.largest_share(count) / self.micro_batch)
         if self.has_batch_norm:
-            parts = min(parts, count // 2)  # no part of a single image
+            parts = max(1, min(parts, count // (2 * self.world.size)))  # no part of a single image
         self.optimizer.zero_grad(set_to_none=True)
-        for image, label in zip(batch.image.tensor_split(parts), batch.label.tensor_split(parts), strict=True):
-            with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
-                logits = self._forward(image.contiguous(memory_format=self.memory_format))
-            loss = F.cross_entropy(logits.float(), label, label_smoothing=self.label_smoothing, reduction="sum")
-            self.scaler.scale(loss / count).backward()  # type: ignore[no-untyped-call]  # torch's own
-            sums.loss += loss.detach()
-            sums.correct += (logits.detach().argmax(1) == label).sum()
+        pieces = zip(batch.image.tensor_split(parts), batch.label.tensor_split(parts), strict=True)
+        for number, (image, label) in enumerate(pieces, 1):
+            with self._gradients(exchanged=number == parts):
+                with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+                    logits = self._forward(image.contiguous(memory_format=self.memory_format))
+                loss = F.cross_entropy(logits.float(), label, label_smoothing=self.label_smoothing, reduction="sum")
+                # the group averages gradients over processes, and their sum is wanted
+                scaled = self.scaler.scale(loss * self.world.size / count)
+                scaled.backward()  # type: ignore[no-untyped-call]  # torch's own
+            sums.loss += self.world.add(loss.detach().double())
+            sums.correct += self.world.add((logits.detach().argmax(1) == label).sum())
         self.scaler.step(self.optimizer)
         self.scaler.update()
         sums.images += count
+
+    def _gradients(self, *, exchanged: bool) -> AbstractContextManager[None]:
+        """Gradients accumulate in each process, and are exchanged with the last part of a batch."""
+        if self._parallel is None or exchanged:
+            return nullcontext()
+        return self._parallel.no_sync()
 
     def require_finite_loss(self, sums: EpochSums, where: str) -> None:
         """Raise `TrainingDiverged` if the loss has stopped being a number."""
@@ -153,11 +178,12 @@ def train_epoch(
     Raises `TrainingDiverged`, `OutOfGpuMemory`, and `ConfigError` if the model was to be compiled and cannot be.
     """
     trainer.model.train()
+    stream = () if trainer.world.leads else (trainer.world.rank,)  # other images, so other dropout
     if start_step < steps:
         with closing(batches(start_step)) as source, gpu_memory("training"), compilation():
             for step, batch in enumerate(source, start_step):
                 before_step(step)
-                seed_generators(trainer.device, derive_seed(seed, "step", step))
+                seed_generators(trainer.device, derive_seed(seed, "step", step, *stream))
                 trainer.step(batch, sums)
                 if trainer.device.type == "cpu" or step % _CHECK_EVERY == 0 or step == steps - 1:
                     trainer.require_finite_loss(sums, f"at step {step + 1} of {steps} of {where}")

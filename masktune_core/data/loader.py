@@ -27,6 +27,7 @@ from masktune_core.data.dataset import Dataset
 from masktune_core.data.fill import Fill, fill_masked
 from masktune_core.data.philox import shuffled
 from masktune_core.data.views import Box, Views, evaluation_views, is_whole_image, resample, whole_boxes
+from masktune_core.distributed import ALONE, World
 
 _BATCHES_AHEAD: Final = 2
 _IMAGES_PER_TASK: Final = 8
@@ -62,7 +63,8 @@ class Loader:
     """Reads, masks, crops, resizes, augments and normalises images of one data set.
 
     `workers` decoding threads (0: one per core) work at most two batches ahead of the consumer; decoded images are kept
-    up to `cache_mib` MiB. Iterators of one loader may be used one after the other or side by side.
+    up to `cache_mib` MiB. Iterators of one loader may be used one after the other or side by side. In a `world` of
+    several processes each one's batches are its share of the whole ones.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class Loader:
         device: torch.device,
         workers: int = 0,
         cache_mib: int = 2048,
+        world: World = ALONE,
     ) -> None:
         self.dataset = dataset
+        self.world = world
         self.input = input
         self.device = device
         self._cache = DecodedCache(dataset, cache_mib * 2**20)
@@ -137,7 +141,8 @@ class Loader:
         try:
             while True:
                 for start in itertools.islice(starts, 1 + _BATCHES_AHEAD - len(pending)):
-                    pending.append(self._start(order[start : start + batch_size], masks, fill, draw))
+                    whole = order[start : start + batch_size]
+                    pending.append(self._start(whole[self.world.share(len(whole))], masks, fill, draw))
                 if not pending:
                     return
                 yield self._finish(pending.popleft(), draw)
@@ -151,7 +156,7 @@ class Loader:
             views = evaluation_views(sizes, self.input)
         else:
             views = training_views(indices, sizes, self.input, seed=draw.seed, epoch=draw.epoch)
-        if self._cache.holds(indices) and fill != "blur" and is_whole_image(views, sizes):
+        if len(indices) and self._cache.holds(indices) and fill != "blur" and is_whole_image(views, sizes):
             return _Pending(indices, views, self._gather(indices, masks, fill), ())
         shape = (len(indices), self.input.size, self.input.size, 3)
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from masktune_core.callbacks import Callbacks
+from masktune_core.callbacks import Callbacks, Following
 from masktune_core.config import JobConfig
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Loader
+from masktune_core.distributed import process_group
 from masktune_core.errors import CheckpointError, ConfigError, ResumeError
 from masktune_core.manifest import config_sha256, state_sha256
 from masktune_core.mask_store import MaskStore
@@ -29,6 +32,7 @@ from masktune_core.pipeline.state import RunState
 from masktune_core.randomness import cpu_threads, derive_seed, deterministic, isolated, seed_generators
 from masktune_core.resume import RunIdentity, read_resume_point
 from masktune_core.saliency import cam_grid
+from masktune_core.synchronised import synchronise_batch_norm
 from masktune_core.training import Trainer, resolve_device
 
 
@@ -54,15 +58,23 @@ def run(
     Raises `ConfigError`, `ArchitectureError`, `CheckpointError` for input that does not fit; `ResumeError` for a resume
     point of another run or a damaged one; `TrainingDiverged`, `OutOfGpuMemory`; `Interrupted` when the caller asks to
     stop.
+
+    Every process that `torchrun` started calls this alike; see `masktune_core.distributed`. `work_dir` is then that of
+    process 0, which alone writes and reports; in the others the result has no `artifacts`.
     """
-    device = resolve_device(config.runtime)
     identity = RunIdentity(
         config_sha256=config_sha256(config),
         dataset_sha256=dataset.sha256,
         initial_sha256=None if initial_state is None else state_sha256(initial_state),
     )
-    work_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        world = stack.enter_context(process_group())
+        device = resolve_device(config.runtime)
+        callbacks = callbacks or Callbacks()
+        if not world.leads:
+            work_dir = Path(stack.enter_context(TemporaryDirectory(prefix="masktune-", ignore_cleanup_errors=True)))
+            callbacks = Following(callbacks)
+        work_dir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(isolated(device))
         stack.enter_context(deterministic(device))
         stack.enter_context(cpu_threads(config.model.architecture, device))
@@ -70,13 +82,19 @@ def run(
             dataset = stack.enter_context(Dataset.open(dataset.path, group_by=config.data.group_by))
         runtime = config.runtime
         loader = stack.enter_context(
-            Loader(dataset, config.input, device=device, workers=runtime.loader_workers, cache_mib=runtime.cache_mib)
+            Loader(
+                dataset,
+                config.input,
+                device=device,
+                workers=runtime.loader_workers,
+                cache_mib=runtime.cache_mib,
+                world=world,
+            )
         )
-        session = _prepare(
-            config, dataset, loader, device, identity, callbacks or Callbacks(), work_dir, initial_state, resume
-        )
+        session = _prepare(config, dataset, loader, device, identity, callbacks, work_dir, initial_state, resume)
         stack.callback(session.close)
-        return _finish_stages(session)
+        result = _finish_stages(session)
+        return result if world.leads else replace(result, artifacts={})
 
 
 def _finish_stages(session: Session) -> Result:
@@ -112,7 +130,9 @@ def _prepare(
     model.to(device)
     if config.runtime.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
-    trainer = Trainer(model, make_optimizer(model.parameters(), config.erm.optimizer), config, device)
+    if loader.world.size > 1:
+        model = synchronise_batch_norm(model, device)
+    trainer = Trainer(model, make_optimizer(model.parameters(), config.erm.optimizer), config, device, loader.world)
     session = Session(
         config=config,
         dataset=dataset,
@@ -120,7 +140,7 @@ def _prepare(
         device=device,
         model=model,
         trainer=trainer,
-        state=RunState(device_type=device.type),
+        state=RunState(device_type=device.type, processes=loader.world.size),
         identity=identity,
         callbacks=callbacks,
         work_dir=work_dir,
@@ -159,6 +179,12 @@ def _restore(session: Session, plain: dict[str, Any]) -> None:
             "resumed_on_other_device",
             f"begun on {state.device_type}, resumed on {session.device.type}: the result is as good, but its "
             "bits differ from those of a run on one device type",
+        )
+    if state.processes != session.world.size:
+        session.warn(
+            "resumed_on_other_processes",
+            f"begun with {state.processes} processes, resumed with {session.world.size}: the result is as good, but "
+            "its bits differ from those of an undisturbed run",
         )
 
 

@@ -11,13 +11,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from masktune_core.callbacks import SampleBatch
+from masktune_core.callbacks import MOST_PROBABILITIES, SampleBatch
 from masktune_core.data.loader import Batch
 from masktune_core.evaluation import Predictions, class_probabilities, probabilities, read_off
+from masktune_core.insight import InsightCollector
+from masktune_core.masking import image_keep_masks
 from masktune_core.models import build_model
-from masktune_core.pipeline.mask_training import explain_batch, make_masks, open_masks
+from masktune_core.pipeline.mask_training import Masks, explain_batch, make_masks, open_masks
 from masktune_core.pipeline.session import Session
 from masktune_core.pipeline.state import Judged, Weights
+from masktune_core.saliency import Explanation
 from masktune_core.selective import combine
 from masktune_core.training import gpu_memory
 
@@ -39,20 +42,32 @@ def judge(session: Session) -> dict[str, list[Predictions]]:
     total = sum(len(indices) for indices in dataset.splits.values())
     steps = sum(math.ceil(len(indices) / size) for indices in dataset.splits.values())
     judged = state.judged = state.judged or Judged.empty(len(models) + 1, total)
+    collector = _collector(session)
     start = state.step
     seen = 0
     with gpu_memory("evaluating"):
         for step, (split, first, batch) in enumerate(_batches(session, start), start):
             session.poll(step)
-            predictions, samples = _judge_batch(session, models, split, batch)
+            predictions, samples = _judge_batch(session, models, split, batch, collector)
             session.callbacks.on_samples(samples)
-            last = first + len(batch.index)
+            last = first + len(samples.index)
             for row, found in enumerate(predictions):
                 judged.predicted[row, first:last] = torch.from_numpy(found.predicted)
                 judged.confidence[row, first:last] = torch.from_numpy(found.confidence)
-            seen += len(batch.index)
+            seen += len(samples.index)
             session.progress(step=step + 1, steps=steps, epochs=1, images=seen)
+    session.callbacks.on_insight(collector.finish(dataset.classes))
     return _by_split(session, judged)
+
+
+def _collector(session: Session) -> InsightCollector:
+    """Going on from what an earlier attempt has added up."""
+    dataset, state = session.dataset, session.state
+    collector = InsightCollector(dataset.labels, session.train, classes=len(dataset.classes), seed=session.config.seed)
+    if state.insight is not None:
+        collector.state = state.insight
+    state.insight = collector.state
+    return collector
 
 
 def _model(session: Session, weights: Weights) -> nn.Module:
@@ -71,20 +86,29 @@ def _batches(session: Session, start: int) -> Iterator[tuple[str, int, Batch]]:
         position = first + skipped * size
         for batch in session.loader.eval_batches(indices[skipped * size :], batch_size=size):
             yield split, position, batch
-            position += len(batch.index)
+            position += size
         first += len(indices)
 
 
 def _judge_batch(
-    session: Session, models: list[nn.Module], split: str, batch: Batch
+    session: Session, models: list[nn.Module], split: str, batch: Batch, collector: InsightCollector
 ) -> tuple[list[Predictions], SampleBatch]:
     config, dataset = session.config, session.dataset
-    indices = batch.index.numpy()
-    before, after = explain_batch(models[0], batch, config), explain_batch(models[-1], batch, config)
+    world = session.world
+    indices = world.gather(batch.index).numpy()
+    in_training = split == "train"
+    before = explain_batch(models[0], batch, config, world, keep_activations=in_training)
+    after = explain_batch(models[-1], batch, config, world)
     p_before, p_after = probabilities(before.logits), probabilities(after.logits)
-    middle = [read_off(class_probabilities(model, batch.image)) for model in models[1:-1]]
+    middle = [
+        read_off(world.gather(torch.from_numpy(class_probabilities(model, batch.image))).numpy())
+        for model in models[1:-1]
+    ]
     first, last = read_off(p_before), read_off(p_after)
-    fraction, masks = _masks(session, split, indices, before.cams)
+    masks = _masks(session, split, indices, before.cams)
+    if in_training:
+        _collect(session, collector, indices, before, after, masks)
+    wanted = p_before.shape[1] <= MOST_PROBABILITIES
     samples = SampleBatch(
         index=indices,
         split=[split] * len(indices),
@@ -94,26 +118,45 @@ def _judge_batch(
         confidence_before=first.confidence.astype(np.float32),
         predicted_after=last.predicted,
         confidence_after=last.confidence.astype(np.float32),
-        masked_fraction=fraction,
+        masked_fraction=np.array([1.0 - mask.mean() for mask in masks], dtype=np.float32),
         height=dataset.sizes[indices, 0],
         width=dataset.sizes[indices, 1],
         cam_before=_half(before.cams),
         cam_after=_half(after.cams),
-        masks=masks,
+        masks=[zlib.compress(np.packbits(mask).tobytes(), level=6) for mask in masks],
+        probabilities_before=p_before.astype(np.float16) if wanted else None,
+        probabilities_after=p_after.astype(np.float16) if wanted else None,
     )
     return [first, *middle, last, read_off(combine(p_before, p_after))], samples
 
 
-def _masks(
-    session: Session, split: str, indices: npt.NDArray[np.int64], cams: Tensor
-) -> tuple[npt.NDArray[np.float32], list[bytes]]:
-    """Masked fractions and packed masks: the very ones of the last round in training, elsewhere from the ERM maps."""
+def _masks(session: Session, split: str, indices: npt.NDArray[np.int64], cams: Tensor) -> Masks:
+    """Keep masks: the very ones of the last round in training, elsewhere from the ERM maps."""
     if split == "train":
         store = open_masks(session)
-        return store.masked_fraction(indices), [store.deflated(int(index)) for index in indices]
-    masks = make_masks(cams, indices, session.loader, session.config, iteration=1)
-    fraction = np.array([1.0 - mask.mean() for mask in masks], dtype=np.float32)
-    return fraction, [zlib.compress(np.packbits(mask).tobytes(), level=6) for mask in masks]
+        return [store.get(int(index)) for index in indices]
+    return make_masks(cams, indices, session.loader, session.config, iteration=1)
+
+
+def _collect(
+    session: Session,
+    collector: InsightCollector,
+    indices: npt.NDArray[np.int64],
+    before: Explanation,
+    after: Explanation,
+    masks: Masks,
+) -> None:
+    """Add a batch of training images to what the run relied on."""
+    assert before.activations is not None, "they were asked for"
+    boxes = session.loader.boxes(indices)
+    sizes = [(int(height), int(width)) for height, width in session.dataset.sizes[indices]]
+    collector.add(
+        indices,
+        cams=(before.cams, after.cams),
+        masks=(masks, image_keep_masks(after.cams, boxes, sizes, k=session.config.masking.k)),
+        activations=before.activations,
+        boxes=boxes,
+    )
 
 
 def _half(cams: Tensor) -> npt.NDArray[np.float16]:

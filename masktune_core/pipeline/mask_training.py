@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from masktune_core.callbacks import Metric
 from masktune_core.config import JobConfig
 from masktune_core.data.loader import Batch, Loader
+from masktune_core.distributed import ALONE, World
 from masktune_core.mask_store import MaskStore
 from masktune_core.masking import image_keep_masks, random_square_masks
 from masktune_core.models import cam_layer
@@ -47,8 +48,8 @@ def mask_training_images(session: Session) -> None:
         with gpu_memory("masking"):
             for step, batch in enumerate(source, start):
                 session.poll(step)
-                indices = batch.index.numpy()
-                found = explain_batch(session.model, batch, config)
+                indices = session.world.gather(batch.index).numpy()
+                found = explain_batch(session.model, batch, config, session.world)
                 masks = make_masks(found.cams, indices, session.loader, config, iteration=state.iteration)
                 state.unmasked[-1] += sum(bool(mask.all()) for mask in masks)
                 if cumulative:
@@ -69,15 +70,22 @@ def open_masks(session: Session) -> MaskStore:
     return session.masks
 
 
-def explain_batch(model: nn.Module, batch: Batch, config: JobConfig) -> Explanation:
-    """Maps and logits of a batch, as the masking configuration asks for them."""
-    return explain(
+def explain_batch(
+    model: nn.Module, batch: Batch, config: JobConfig, world: World = ALONE, *, keep_activations: bool = False
+) -> Explanation:
+    """Maps and logits of a batch, as the masking configuration asks for them; of the whole batch, if it is a share."""
+    found = explain(
         model,
         batch.image,
         method=config.masking.saliency,
         target=batch.label if config.masking.target == "label" else None,
         layer=cam_layer(model, config.model.cam_layer),
+        keep_activations=keep_activations,
     )
+    if world.size == 1:
+        return found
+    activations = None if found.activations is None else world.gather(found.activations)
+    return Explanation(world.gather(found.cams), world.gather(found.logits), activations)
 
 
 def make_masks(

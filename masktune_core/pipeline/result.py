@@ -79,6 +79,7 @@ def finish(session: Session, found: Mapping[str, Sequence[Predictions]]) -> Resu
         )
     manifest = {
         **describe_machine(session.device),
+        "processes": session.world.size,
         "seed": config.seed,
         "config_sha256": config_sha256(config),
         "dataset_sha256": session.identity.dataset_sha256,

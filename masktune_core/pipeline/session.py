@@ -16,6 +16,7 @@ from masktune_core.callbacks import Callbacks, Metric, Progress, ResumePointInfo
 from masktune_core.config import JobConfig, Stage
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Loader
+from masktune_core.distributed import World
 from masktune_core.errors import Interrupted
 from masktune_core.mask_store import MaskStore
 from masktune_core.optimizers import snapshot
@@ -50,6 +51,11 @@ class Session:
     @property
     def train(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return self.dataset.splits["train"]
+
+    @property
+    def world(self) -> World:
+        """The processes that make this run together."""
+        return self.loader.world
 
     @property
     def masks_path(self) -> Path:
@@ -91,8 +97,9 @@ class Session:
         Raises `Interrupted`.
         """
         self.state.step = step
-        stop = self.callbacks.should_stop()
-        if stop or time.monotonic() - self._point_at >= self.config.runtime.resume_minutes * 60.0:
+        due = time.monotonic() - self._point_at >= self.config.runtime.resume_minutes * 60.0
+        stop, due = self.world.any_of(self.callbacks.should_stop(), due)
+        if stop or due:
             self.write_point()
         if stop:
             raise Interrupted(f"stopped on request in {self.state.stage}; a resume point was written")
@@ -139,6 +146,9 @@ class Session:
         self.count_seconds()
         state.points += 1
         state.pass_batch = self.config.masking.batch_size
+        self._point_at = time.monotonic()
+        if not self.world.leads:
+            return
         if self.masks is not None:
             self.masks.flush()
         path = write_resume_point(

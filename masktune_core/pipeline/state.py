@@ -55,6 +55,7 @@ class RunState:
     points: int = 0  # resume points written so far
     pass_batch: int = 0  # images in a step of masking and evaluating
     device_type: str = ""
+    processes: int = 1
     selected: Selected | None = None
     selected_epoch: int | None = None
     stale_epochs: int = 0  # since `selected`
@@ -64,6 +65,7 @@ class RunState:
     unmasked: list[int] = field(default_factory=list)  # per round, training images in which nothing is masked
     masked_pixels: list[float] = field(default_factory=list)  # per round, sum of masked fractions
     judged: Judged | None = None
+    insight: Weights | None = None  # what `InsightCollector` has added up
     metrics: list[Metric] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
 
