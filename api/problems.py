@@ -49,6 +49,7 @@ _TYPES = (
     ProblemType("route_not_found", 404, "No such address", "There is nothing at /v2/jobs; see /docs."),
     ProblemType("upload_not_found", 404, "No such upload", "No upload 01985f2e-… is visible to this key."),
     ProblemType("dataset_not_found", 404, "No such data set", "No dataset 01985f2e-… is visible to this key."),
+    ProblemType("report_not_found", 404, "The data set has no report", "It was checked by an earlier version."),
     ProblemType("image_not_found", 404, "No such image", "The data set has no image 99999."),
     ProblemType("checkpoint_not_found", 404, "No such checkpoint", "No checkpoint 01985f2e-… is visible to this key."),
     ProblemType("job_not_found", 404, "No such job", "No job 01985f2e-… is visible to this key."),

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from persistence import intakes, leases
 from persistence.errors import Conflict, NotFound
+from persistence.images import by_index as images_of
 from persistence.images import copy_in
 from persistence.images import get as get_image
 from persistence.images import page as images_page
@@ -30,6 +31,7 @@ __all__ = [
     "get",
     "get_image",
     "hand_back",
+    "images_of",
     "images_page",
     "list_page",
     "mark_dispatched",
@@ -127,12 +129,14 @@ def finish_ready(
     classes: Sequence[str],
     attributes: Sequence[Mapping[str, Any]],
     summary: Mapping[str, Any],
+    report: Mapping[str, Any] | None = None,
     problems: Sequence[Mapping[str, Any]] = (),
     total: int = 0,
 ) -> None:
     """The check passed: `images` are the columns of `DatasetImage` without `dataset_id`. Raises `LeaseLost`.
 
-    The archive's object must be registered. `problems` are the findings worth telling, of `total`.
+    The archive's object must be registered. `problems` are the findings worth telling, of `total`;
+    `report` is the preflight report.
     """
     dataset = leases.fence(session, Dataset, dataset_id, token)
     dataset.image_count = copy_in(session, dataset_id, images)
@@ -140,6 +144,7 @@ def finish_ready(
     dataset.layout, dataset.classes = layout, list(classes)
     dataset.attributes = [dict(attribute) for attribute in attributes]
     dataset.summary = dict(summary)
+    dataset.report = None if report is None else dict(report)
     dataset.problems, dataset.problem_count = [dict(problem) for problem in problems], total
     intakes.settle(dataset, "ready")
     session.flush()

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from masktune_core.data.archive import ArchiveIndex
 from masktune_core.errors import ArchiveError
 from masktune_core.intake import IntakeLimits, normalise
+from masktune_core.preflight import preflight
 from persistence import datasets
 from persistence.settings import Settings
 from persistence.store import ObjectStore
@@ -31,6 +32,7 @@ def examine_dataset(
     except ArchiveError as error:
         problems, total = [asdict(problem) for problem in error.problems], error.total
         return lambda session: datasets.finish_invalid(session, dataset_id, token, problems, total)
+    preflighted = preflight(normalised, report)
     storing = Storing(store, normalised)
     storing.put()
 
@@ -47,6 +49,7 @@ def examine_dataset(
             classes=report.index.classes,
             attributes=[{"name": name, "values": list(values)} for name, values in report.index.attributes],
             summary=report.summary,
+            report=preflighted,
             problems=[asdict(problem) for problem in report.problems],
             total=report.total,
         )

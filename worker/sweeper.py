@@ -64,6 +64,7 @@ def sweep(context: Context, queue_length: Callable[[str], int]) -> None:
 def tidy(context: Context) -> None:
     """What may wait some minutes: everything that only takes up room."""
     _step("rows", partial(_forget_rows, context))
+    _step("incoming", partial(sweep_incoming, context))
     _step("objects", partial(_release_objects, context))
     _step("staging", partial(context.store.sweep_staging, _STAGING_AGE))
     _step("work", context.work.sweep)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from masktune_core.data.archive import ArchiveIndex, ArchiveWriter, ImageRow, read_index
 from masktune_core.errors import Problem
@@ -34,13 +39,16 @@ _CELEBA: Final = CelebaOptions()
 class IntakeReport:
     """What became of an archive. `problems` are conversions and warnings (the first 100), `total` counts them.
 
-    `summary` is {"splits": {split: {"count", "classes": {name: count}, "groups": {name: count}}}}.
+    `summary` is {"splits": {split: {"count", "classes": {name: count}, "groups": {name: count}}}}. `fingerprints` are
+    the images' difference hashes, uint64 (N,); `digests` their bytes' BLAKE2b, 128 bits as uint64 (N, 2).
     """
 
     index: ArchiveIndex
     problems: tuple[Problem, ...]
     total: int
     summary: dict[str, Any]
+    fingerprints: NDArray[np.uint64]
+    digests: NDArray[np.uint64]
 
 
 def normalise(
@@ -73,7 +81,7 @@ def normalise(
                 raise findings.fatal("too_many_images", filename, message)
             plan = make_plan(draft, tree, findings)
             written = scratch / "normalised.zip"
-            _write(plan, archive, written, limits, findings, progress)
+            marks = _write(plan, archive, written, limits, findings, progress)
         if findings.failed:
             raise findings.as_error()
         with written.open("rb") as file:
@@ -81,7 +89,19 @@ def normalise(
         written.replace(destination)
     index = read_index(destination)
     remarks = findings.remarks()
-    return IntakeReport(index, remarks[:LISTED], len(remarks), summarise(index))
+    fingerprints, digests = np.array(marks.fingerprints, np.uint64), np.array(marks.digests, np.uint64).reshape(-1, 2)
+    return IntakeReport(index, remarks[:LISTED], len(remarks), summarise(index), fingerprints, digests)
+
+
+class _Marks(NamedTuple):
+    """What tells the written images apart, in their order; 24 bytes an image."""
+
+    fingerprints: array[int]
+    digests: array[int]
+
+    def add(self, prepared: Prepared) -> None:
+        self.fingerprints.append(prepared.fingerprint)
+        self.digests.frombytes(hashlib.blake2b(prepared.encoded, digest_size=16).digest())
 
 
 def _write(
@@ -91,8 +111,9 @@ def _write(
     limits: IntakeLimits,
     findings: Findings,
     progress: Callable[[int, int], None] | None,
-) -> None:
+) -> _Marks:
     """Check every image, and write them as long as nothing is wrong."""
+    marks = _Marks(array("Q"), array("Q"))
     taken = {collision_key(row.name) for row in plan.rows}
     with ArchiveWriter(path, classes=plan.classes, attributes=plan.attributes, layout=plan.layout) as writer:
         for done, (row, prepared) in enumerate(_prepare(plan.rows, source, limits.max_pixels, findings), start=1):
@@ -103,10 +124,12 @@ def _write(
                     name = _png_name(row.name, taken) if prepared.conversions else row.name
                     image = ImageRow(name, row.split, row.label, row.attributes, prepared.height, prepared.width)
                     writer.add(image, prepared.encoded)
+                    marks.add(prepared)
             if progress is not None:
                 progress(done, len(plan.rows))
         if not findings.failed:
             writer.finish()
+    return marks
 
 
 def _prepare(

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from masktune_core.data.dataset import Dataset as OpenedDataset
 from masktune_core.intake import IntakeReport
 from masktune_core.models import build_model
+from masktune_core.preflight import preflight
 from persistence import checkpoints, datasets
 from persistence.database import transaction
 from persistence.store import ObjectStore
@@ -85,6 +86,7 @@ def test_a_good_archive_becomes_a_data_set_with_every_image_a_row(
     assert dataset.attributes == [{"name": "square", "values": ["no", "yes"]}]
     assert dataset.image_count == len(normalised[1].index)
     assert dataset.summary == normalised[1].summary
+    assert dataset.report == preflight(*normalised)
     assert dataset.archive_sha256 is not None
     with OpenedDataset.open(normalised[0]) as opened:
         assert dataset.archive_sha256 == opened.sha256
