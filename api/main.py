@@ -26,8 +26,8 @@ from api.services import Services
 from api.shutdown import on_stop_signal
 from api.uploads.routes import router as uploads
 from api.web import site
-from persistence.logging import configure_logging
 from api.webhooks.endpoints import router as webhooks
+from persistence.logging import configure_logging
 from persistence.settings import Settings, get_settings
 
 

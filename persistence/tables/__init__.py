@@ -7,8 +7,8 @@ from persistence.tables.datasets import Dataset, DatasetImage
 from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, Sample, StageTransition
 from persistence.tables.tenants import ApiKey, Tenant
 from persistence.tables.uploads import IncomingUpload, StoredObject, Upload
-
 from persistence.tables.webhooks import Webhook, WebhookDelivery
+
 __all__ = [
     "ApiKey",
     "Artifact",
@@ -29,6 +29,6 @@ __all__ = [
     "StoredObject",
     "Tenant",
     "Upload",
-]
     "Webhook",
     "WebhookDelivery",
+]
