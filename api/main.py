@@ -16,6 +16,7 @@ from api.datasets.endpoints import router as datasets
 from api.docs.endpoints import router as docs
 from api.events.endpoints import router as events
 from api.health.endpoints import router as health
+from api.insight.endpoints import router as insight
 from api.jobs.endpoints import router as jobs
 from api.keys.endpoints import router as keys
 from api.metrics.endpoints import router as metrics
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics,
         artifacts,
         samples,
+        insight,
         presets,
         webhooks,
         keys,

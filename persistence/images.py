@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import select
@@ -52,6 +52,12 @@ def page(
         statement = statement.where(DatasetImage.index > after)
     rows = session.scalars(statement.order_by(DatasetImage.index).limit(limit + 1)).all()
     return cut(rows, limit, lambda image: image.index)
+
+
+def by_index(session: Session, dataset_id: uuid.UUID, indices: Sequence[int]) -> dict[int, DatasetImage]:
+    """Those of the images that there are, by their index."""
+    statement = select(DatasetImage).where(DatasetImage.dataset_id == dataset_id, DatasetImage.index.in_(indices))
+    return {image.index: image for image in session.scalars(statement)}
 
 
 def get(session: Session, dataset_id: uuid.UUID, index: int) -> DatasetImage:

@@ -15,16 +15,16 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from masktune_core.callbacks import Callbacks, EpochRecord, Metric, Progress, ResumePointInfo, SampleBatch
 from masktune_core.config import Stage
-from persistence import artifacts, events, jobs, resume_points, samples
+from masktune_core.insight import Insight
+from persistence import artifacts, events, insights, jobs, resume_points, samples
 from persistence import metrics as metric_rows
 from persistence.store import ObjectStore
 from worker.outcome import Exit
-from worker.rows import metric_row, sample_rows
+from worker.rows import insight_row, metric_row, row_bytes, sample_rows
 from worker.storing import Storing
 from worker.writer import Write, Writer
 
 _METRIC_BYTES = 300
-_SAMPLE_BYTES = 300
 
 
 class Recorder(Callbacks):
@@ -95,8 +95,12 @@ class Recorder(Callbacks):
 
     def on_samples(self, batch: SampleBatch) -> None:
         rows = sample_rows(batch)
-        size = sum(_SAMPLE_BYTES + len(row["cam_before"]) + len(row["cam_after"]) + len(row["mask"]) for row in rows)
+        size = sum(row_bytes(row) for row in rows)
         self._put(lambda session: samples.copy_in(session, self._job_id, self._token, rows), size)
+
+    def on_insight(self, insight: Insight) -> None:
+        report, maps = insight_row(insight)
+        self._put(lambda session: insights.put(session, self._job_id, self._token, report, maps), len(maps))
 
     def on_resume_point(self, point: ResumePointInfo) -> None:
         # The pipeline removes its older files; a link of our own stays until it is stored.

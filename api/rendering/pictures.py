@@ -34,6 +34,13 @@ def media_type_of(data: bytes) -> str:
     return "application/octet-stream"
 
 
+def suffix_of(data: bytes) -> str:
+    """Of a file with these bytes: ".png", or nothing for what is not known."""
+    return {"image/jpeg": ".jpg", "application/octet-stream": ""}.get(
+        media_type := media_type_of(data), f".{media_type.partition('/')[2]}"
+    )
+
+
 def decode(data: bytes, height: int, width: int) -> Rgb:
     """(H, W, 3) uint8. Raises `ValueError` if the bytes are not an image of that size."""
     try:

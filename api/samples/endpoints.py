@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
+from starlette.responses import StreamingResponse
 
 from api.auth import Reader
 from api.datasets.endpoints import IMMUTABLE
@@ -18,15 +19,23 @@ from api.problems import responses
 from api.readiness import archive_of
 from api.rendering.pictures import MEDIA_TYPES
 from api.samples.deferred import DeferredResponse
-from api.samples.groups import group_names
+from api.samples.export import csv_lines, fiftyone_folder, rows
 from api.samples.picture import ImageBytes, Picture
-from api.samples.schemas import PictureQuery, SampleQuery, SampleRead
+from api.samples.reading import dataset_of, names_of, sample_detail, sample_read
+from api.samples.schemas import (
+    ExportQuery,
+    PictureQuery,
+    SampleDetail,
+    SampleQuery,
+    SampleRead,
+    SampleSelection,
+    SampleTotal,
+)
 from api.services import services_of
 from api.transactions import Transaction
 from masktune_core.config import JobConfig
-from persistence import datasets, jobs, samples
-from persistence.samples import SampleFilters
-from persistence.tables import Dataset, Job, Sample
+from persistence import datasets, jobs, sample_counts, samples
+from persistence.tables import Job, Sample
 from persistence.transitions import FINISHED
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -43,27 +52,56 @@ def list_job_samples(
     Pages are keyed by position, so that samples that arrive while the job runs shift nothing.
     """
     job = jobs.get(session, caller.tenant_id, job_id)
-    dataset = _dataset_of(session, job)
-    filters = SampleFilters(
-        split=query.split,
-        label=query.label,
-        group=query.group,
-        flipped=query.flipped,
-        correct_before=query.correct_before,
-        correct_after=query.correct_after,
-    )
     page = samples.page(
         session,
         job.id,
-        filters,
+        query.filters,
         sort=query.sort,
         descending=query.order == "desc",
         after=query.after_index,
         limit=query.limit,
     )
-    classes = dataset.classes if dataset else []
-    groups = group_names(dataset, JobConfig.model_validate(job.config))
-    return page_of(page, lambda sample: sample_read(sample, classes, groups))
+    names = names_of(job, dataset_of(session, job))
+    return page_of(page, lambda sample: sample_read(sample, names))
+
+
+@router.get("/{job_id}/samples/total", summary="Count a job's samples", responses=responses("job_not_found"))
+def count_job_samples(
+    session: Transaction, caller: Reader, job_id: JobId, query: Annotated[SampleSelection, Query()]
+) -> SampleTotal:
+    """How many samples the list would show on all its pages."""
+    job = jobs.get(session, caller.tenant_id, job_id)
+    return SampleTotal(total=sample_counts.total(session, job.id, query.filters))
+
+
+@router.get(
+    "/{job_id}/samples/export",
+    summary="Take samples away",
+    response_class=Response,
+    responses={
+        200: {"description": "The file.", "content": {"text/csv": _BINARY, "application/zip": _BINARY}},
+        **responses("job_not_found", "job_without_dataset"),
+    },
+)
+def export_job_samples(
+    request: Request, session: Transaction, caller: Reader, job_id: JobId, query: Annotated[ExportQuery, Query()]
+) -> Response:
+    """The samples that the list would show, as one file: a table, or a folder with their images.
+
+    It is sent as it is made, however long it becomes. Images are the data set's own files.
+    """
+    job = jobs.get(session, caller.tenant_id, job_id)
+    services = services_of(request)
+    pages = rows(services.sessions, job, query, query.limit)
+    headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="samples-{job.id}.csv"'}
+    if query.format == "csv":
+        return StreamingResponse(csv_lines(pages), media_type="text/csv; charset=utf-8", headers=headers)
+    dataset = dataset_of(session, job)
+    if dataset is None:
+        raise ApiError("job_without_dataset", f"The data set of job {job.id} was deleted, and its images with it.")
+    headers["Content-Disposition"] = f'attachment; filename="samples-{job.id}.zip"'
+    folder = fiftyone_folder(pages, services.store, archive_of(dataset), names_of(job, dataset))
+    return StreamingResponse(folder, media_type="application/zip", headers=headers)
 
 
 @router.get(
@@ -71,13 +109,11 @@ def list_job_samples(
     summary="Get a sample",
     responses=responses("job_not_found", "sample_not_found"),
 )
-def get_job_sample(session: Transaction, caller: Reader, job_id: JobId, sample_index: SampleIndex) -> SampleRead:
-    """One sample."""
+def get_job_sample(session: Transaction, caller: Reader, job_id: JobId, sample_index: SampleIndex) -> SampleDetail:
+    """One sample, with the probabilities of all classes."""
     job = jobs.get(session, caller.tenant_id, job_id)
-    dataset = _dataset_of(session, job)
-    sample = samples.get(session, job.id, sample_index)
-    groups = group_names(dataset, JobConfig.model_validate(job.config))
-    return sample_read(sample, dataset.classes if dataset else [], groups)
+    names = names_of(job, dataset_of(session, job))
+    return sample_detail(samples.get(session, job.id, sample_index), names)
 
 
 @router.get(
@@ -116,42 +152,12 @@ def get_job_sample_image(
     )
 
 
-def sample_read(sample: Sample, classes: list[str], groups: list[str]) -> SampleRead:
-    """A row as clients see it."""
-    before, after = sample.predicted_before == sample.label, sample.predicted_after == sample.label
-    group = sample.group
-    return SampleRead(
-        index=sample.index,
-        split=sample.split,
-        label=sample.label,
-        group=group,
-        class_name=classes[sample.label] if sample.label < len(classes) else None,
-        group_name=groups[group] if group is not None and group < len(groups) else None,
-        predicted_before=sample.predicted_before,
-        confidence_before=sample.confidence_before,
-        predicted_after=sample.predicted_after,
-        confidence_after=sample.confidence_after,
-        confidence_drop=sample.confidence_drop,
-        correct_before=before,
-        correct_after=after,
-        flipped=None if before == after else ("fixed" if after else "broken"),
-        masked_fraction=sample.masked_fraction,
-        width=sample.width,
-        height=sample.height,
-        image_url=f"/v1/jobs/{sample.job_id}/samples/{sample.index}/image",
-    )
-
-
-def _dataset_of(session: Session, job: Job) -> Dataset | None:
-    return None if job.dataset_id is None else datasets.get(session, job.tenant_id, job.dataset_id)
-
-
 def picture_of(session: Session, job: Job, sample: Sample, query: PictureQuery) -> Picture:
     """Everything that a picture needs, to be drawn later. Raises `ApiError` (410) once the data set is deleted."""
     config = JobConfig.model_validate(job.config)
     source = None
     if query.view != "mask":
-        dataset = _dataset_of(session, job)
+        dataset = dataset_of(session, job)
         if dataset is None:
             detail = f"The data set of job {job.id} was deleted, and its images with it; masks can still be drawn."
             raise ApiError("job_without_dataset", detail)

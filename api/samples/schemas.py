@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,7 @@ from api.ids import EXAMPLE_ID
 from api.pages import PageQuery
 from api.rendering.pictures import Format
 from api.text import Printable
+from persistence.sample_filters import SampleFilters
 
 View = Literal["original", "heatmap", "mask", "masked"]
 Model = Literal["before", "after"]
@@ -35,6 +37,11 @@ class SampleRead(BaseModel):
         description="fixed: wrong before, right after; broken: the reverse.", examples=["fixed"]
     )
     masked_fraction: float = Field(description="Share of its pixels that were masked.", examples=[0.021])
+    heatmap_distance: float = Field(
+        description="Total variation distance of the two heatmaps, each scaled to sum 1: 0 = they look at the same, "
+        "1 = at nothing in common.",
+        examples=[0.74],
+    )
     width: int = Field(description="Pixels.", examples=[28])
     height: int = Field(description="Pixels.", examples=[28])
     image_url: str = Field(
@@ -42,8 +49,19 @@ class SampleRead(BaseModel):
     )
 
 
-class SampleQuery(PageQuery):
-    """Query of a job's samples."""
+class SampleDetail(SampleRead):
+    """A sample with what the models say about every class."""
+
+    probabilities_before: list[float] | None = Field(
+        description="Softmax of every class before, to three digits; null beyond 1000 classes.", examples=[[0.98, 0.02]]
+    )
+    probabilities_after: list[float] | None = Field(description="The same after.", examples=[[0.09, 0.91]])
+
+
+class SampleSelection(BaseModel):
+    """Which of a job's samples, in which order."""
+
+    model_config = ConfigDict(extra="forbid")
 
     split: Printable | None = Field(default=None, max_length=100, description="Only this split.", examples=["test"])
     label: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Only this true class.", examples=[1])
@@ -55,10 +73,47 @@ class SampleQuery(PageQuery):
     )
     correct_before: bool | None = Field(default=None, description="Only right (or wrong) before.", examples=[False])
     correct_after: bool | None = Field(default=None, description="Only right (or wrong) after.", examples=[True])
-    sort: Literal["index", "masked_fraction", "confidence_drop"] = Field(
+    min_confidence: float | None = Field(
+        default=None, ge=0, le=1, description="Only where the finetuned model is at least so sure.", examples=[0.5]
+    )
+    max_confidence: float | None = Field(
+        default=None, ge=0, le=1, description="Only where the finetuned model is at most so sure.", examples=[0.9]
+    )
+    sort: Literal["index", "masked_fraction", "confidence_drop", "heatmap_distance"] = Field(
         default="index", description="What to sort by; ties by index.", examples=["confidence_drop"]
     )
     order: Literal["asc", "desc"] = Field(default="asc", description="Smallest or largest first.", examples=["desc"])
+
+    @property
+    def filters(self) -> SampleFilters:
+        """As persistence takes them."""
+        names = {field.name for field in fields(SampleFilters)}
+        return SampleFilters(**self.model_dump(include=names))
+
+
+class SampleQuery(SampleSelection, PageQuery):
+    """Query of a job's samples."""
+
+
+class ExportQuery(SampleSelection):
+    """Query of an export."""
+
+    format: Literal["csv", "fiftyone"] = Field(
+        default="csv",
+        description="csv: a table. fiftyone: a zip of `data/` and `labels.json`, which FiftyOne loads as "
+        "`fo.types.FiftyOneImageClassificationDataset`.",
+        examples=["csv"],
+    )
+    limit: int | None = Field(default=None, ge=1, le=10_000_000, description="Only the first so many.", examples=[1000])
+
+
+class SampleTotal(BaseModel):
+    """How many samples fit."""
+
+    total: int | None = Field(
+        description="Number of samples; null if the query bounds the confidence, by which nobody counts.",
+        examples=[12345],
+    )
 
 
 class PictureQuery(BaseModel):

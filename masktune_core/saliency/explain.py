@@ -24,10 +24,14 @@ _IMAGES_AT_A_TIME: Final = 16  # or the last layers' few pixels would leave the 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`cams`: raw maps (B, h, w) float32 ≥ 0 on the CAM layer's grid; `logits`: (B, K) of the same forward pass."""
+    """`cams`: raw maps (B, h, w) float32 ≥ 0 on the CAM layer's grid; `logits`: (B, K) of the same forward pass.
+
+    `activations`: (B, C, h, w) float32, the CAM layer's features, if they were asked for.
+    """
 
     cams: Tensor
     logits: Tensor
+    activations: Tensor | None = None
 
 
 def compute_cams(model: nn.Module, images: Tensor, *, method: str = "xgradcam", target: Tensor | None = None) -> Tensor:
@@ -48,12 +52,14 @@ def explain(
     method: str = "xgradcam",
     target: Tensor | None = None,
     layer: nn.Module | None = None,
+    keep_activations: bool = False,
 ) -> Explanation:
     """Maps and logits from one forward pass in evaluation mode; the graph is cut at the CAM layer (`graph_cut.py`).
 
     `images`: (B, 3, S, S) float32, on the model's device. `method`: one of `METHODS`. `target`: (B,) int64, default
-    the predicted class. `layer`: default `cam_layer(model)`. Parameters get no gradients, and hooks, the modules'
-    modes and the grad mode are as before when this returns or raises.
+    the predicted class. `layer`: default `cam_layer(model)`. `keep_activations`: hand out the layer's features as well,
+    which costs their memory. Parameters get no gradients, and hooks, the modules' modes and the grad mode are as before
+    when this returns or raises.
     Raises `ConfigError` for an unknown method or a target outside the classes, `ArchitectureError` if the layer holds
     no grid or the logits do not depend on it. Source: MaskTune (arXiv 2210.00055), section 3.1.
     """
@@ -64,18 +70,25 @@ def explain(
     layer = cam_layer(model) if layer is None else layer
     with evaluation_mode(model):
         if images.device.type != "cpu":
-            return _explain(model, images, method, target, layer)
+            return _explain(model, images, method, target, layer, keep_activations)
         reuse_freed_memory()
         size = max(_IMAGES_AT_A_TIME, _PIXELS_AT_A_TIME // (images.shape[-2] * images.shape[-1]))
         parts = []
         for start in range(0, max(len(images), 1), size):
             part = images[start : start + size].contiguous(memory_format=torch.channels_last)  # what oneDNN works in
             classes = None if target is None else target[start : start + size]
-            parts.append(_explain(model, part, method, classes, layer))
-    return Explanation(torch.cat([part.cams for part in parts]), torch.cat([part.logits for part in parts]))
+            parts.append(_explain(model, part, method, classes, layer, keep_activations))
+    kept = [part.activations for part in parts if part.activations is not None]
+    return Explanation(
+        torch.cat([part.cams for part in parts]),
+        torch.cat([part.logits for part in parts]),
+        torch.cat(kept) if kept else None,
+    )
 
 
-def _explain(model: nn.Module, images: Tensor, method: str, target: Tensor | None, layer: nn.Module) -> Explanation:
+def _explain(
+    model: nn.Module, images: Tensor, method: str, target: Tensor | None, layer: nn.Module, keep_activations: bool
+) -> Explanation:
     forward = forward_cut(model, layer, images)
     logits = forward.logits.detach()
     targets = logits.argmax(dim=1) if target is None else _checked(target.to(logits.device, torch.int64), logits)
@@ -88,7 +101,7 @@ def _explain(model: nn.Module, images: Tensor, method: str, target: Tensor | Non
     else:
         gradients = feature_grid(forward.gradients(targets), model).float()
         maps = GRADIENT_METHODS[method](activations, gradients)
-    return Explanation(maps.relu_(), logits)
+    return Explanation(maps.relu_(), logits, activations if keep_activations else None)
 
 
 def _checked(targets: Tensor, logits: Tensor) -> Tensor:

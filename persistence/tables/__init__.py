@@ -4,7 +4,8 @@ from persistence.tables.base import Base
 from persistence.tables.browser_sessions import BrowserSession, LoginAttempts, LoginLink
 from persistence.tables.checkpoints import Checkpoint
 from persistence.tables.datasets import Dataset, DatasetImage
-from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, Sample, StageTransition
+from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, StageTransition
+from persistence.tables.samples import Insight, Sample, SampleCount
 from persistence.tables.tenants import ApiKey, Tenant
 from persistence.tables.uploads import IncomingUpload, StoredObject, Upload
 from persistence.tables.webhooks import Webhook, WebhookDelivery
@@ -19,12 +20,14 @@ __all__ = [
     "DatasetImage",
     "Event",
     "IncomingUpload",
+    "Insight",
     "Job",
     "LoginAttempts",
     "LoginLink",
     "Metric",
     "ResumePoint",
     "Sample",
+    "SampleCount",
     "StageTransition",
     "StoredObject",
     "Tenant",

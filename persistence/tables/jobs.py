@@ -11,13 +11,11 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     SmallInteger,
     String,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import REAL
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import Base, CreatedAt, Id, Json, JsonList, MaybeJson, Moment
@@ -63,9 +61,9 @@ class Job(Leased, Base):
     smaller_batches: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     progress: Mapped[MaybeJson | None]
     warnings: Mapped[JsonList]
-    webhook_seq: Mapped[int] = mapped_column(default=0, server_default="0")
     manifest: Mapped[MaybeJson | None]
     event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
+    webhook_seq: Mapped[int] = mapped_column(default=0, server_default="0")
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_hash: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[CreatedAt]
@@ -79,9 +77,9 @@ class Job(Leased, Base):
         ),
         UniqueConstraint("tenant_id", "idempotency_key"),
         Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
-        Index("ix_jobs_to_pass_on", "id", postgresql_where=text("event_seq > webhook_seq")),
         Index("ix_jobs_tenant_id_status_id", "tenant_id", "status", "id"),
         Index("ix_jobs_queued", "created_at", postgresql_where=text("status = 'queued'")),
+        Index("ix_jobs_to_pass_on", "id", postgresql_where=text("event_seq > webhook_seq")),
         Index(
             "ix_jobs_leased",
             "lease_expires_at",
@@ -137,50 +135,6 @@ class Metric(Base):
     __table_args__ = (
         UniqueConstraint(
             "job_id", "stage", "iteration", "epoch", "split", "group", "name", postgresql_nulls_not_distinct=True
-        ),
-    )
-
-
-class Sample(Base):
-    """What a job found on one image, before (ERM) and after (MaskTune).
-
-    CAM grids are raw float16, row-major, `cam_height × cam_width`. `mask` is the keep mask (True = kept) at the image's
-    own `height × width`: bits packed row-major over the whole image (numpy.packbits), then zlib-deflated; it is the
-    mask that training used. `masked_fraction` is its share of masked pixels, `confidence_drop` is `confidence_before −
-    confidence_after`, each of the class predicted then.
-    """
-
-    __tablename__ = "samples"
-
-    job_id: Mapped[uuid.UUID] = _job_id()
-    index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    split: Mapped[str] = mapped_column(String(100))
-    label: Mapped[int] = mapped_column(Integer)
-    group: Mapped[int | None] = mapped_column(Integer)
-    predicted_before: Mapped[int] = mapped_column(Integer)
-    confidence_before: Mapped[float] = mapped_column(REAL)
-    predicted_after: Mapped[int] = mapped_column(Integer)
-    confidence_after: Mapped[float] = mapped_column(REAL)
-    confidence_drop: Mapped[float] = mapped_column(REAL)
-    masked_fraction: Mapped[float] = mapped_column(REAL)
-    height: Mapped[int] = mapped_column(Integer)
-    width: Mapped[int] = mapped_column(Integer)
-    cam_height: Mapped[int] = mapped_column(SmallInteger)
-    cam_width: Mapped[int] = mapped_column(SmallInteger)
-    cam_before: Mapped[bytes] = mapped_column(LargeBinary)
-    cam_after: Mapped[bytes] = mapped_column(LargeBinary)
-    mask: Mapped[bytes] = mapped_column(LargeBinary)
-
-    __table_args__ = (
-        Index("ix_samples_job_id_split_index", "job_id", "split", "index"),
-        Index("ix_samples_job_id_masked_fraction_index", "job_id", "masked_fraction", "index"),
-        Index("ix_samples_job_id_confidence_drop_index", "job_id", "confidence_drop", "index"),
-        # Few samples change sides, and they are what people look for.
-        Index(
-            "ix_samples_flipped",
-            "job_id",
-            "index",
-            postgresql_where=text("(predicted_before = label) <> (predicted_after = label)"),
         ),
     )
 

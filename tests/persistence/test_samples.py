@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from typing import Any, Literal
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,10 +15,11 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
-from persistence import samples
+from persistence import sample_counts, samples
 from persistence.errors import NotFound
 from persistence.samples import SampleFilters, Sort
 from persistence.tables import Sample
+from persistence.tables.samples import SORTS
 from tests.fixtures.records import claim_job, make_job, sample_row
 
 _random = random.Random(7)
@@ -33,6 +35,7 @@ ROWS: list[dict[str, Any]] = [
         masked_fraction=_random.choice([0.0, 0.1, 0.2, 0.7]),
         confidence_before=_random.choice([0.6, 0.9]),
         confidence_after=_random.choice([0.6, 0.7, 0.9]),
+        heatmap_distance=_random.choice([0.0, 0.3, 0.4]),
     )
     for index in sorted(_random.sample(range(1000), 60))
 ]
@@ -60,6 +63,8 @@ def _matches(row: dict[str, Any], filters: SampleFilters) -> bool:
         and (filters.flipped is None or flips[filters.flipped])
         and filters.correct_before in (None, before)
         and filters.correct_after in (None, after)
+        and (filters.min_confidence is None or row["confidence_after"] > filters.min_confidence)
+        and (filters.max_confidence is None or row["confidence_after"] < filters.max_confidence)
     )
 
 
@@ -71,13 +76,15 @@ FILTERS = st.builds(
     flipped=st.sampled_from([None, "fixed", "broken", "any"]),
     correct_before=st.sampled_from([None, None, True, False]),
     correct_after=st.sampled_from([None, None, True, False]),
+    min_confidence=st.sampled_from([None, None, 0.65]),
+    max_confidence=st.sampled_from([None, None, 0.8]),
 )
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     filters=FILTERS,
-    sort=st.sampled_from(["index", "masked_fraction", "confidence_drop"]),
+    sort=st.sampled_from(SORTS),
     descending=st.booleans(),
     limit=st.integers(1, 25),
 )
@@ -86,13 +93,14 @@ def test_pages_agree_with_sorting_and_filtering_in_python(
 ) -> None:
     session, job_id = browsed
     expected = [row["index"] for row in _sorted(sort, descending) if _matches(row, filters)]
-    assert _walk(session, job_id, filters, sort, descending, limit) == expected
+    for few in (0, 20_000):  # both ways to read a range of confidence
+        with patch.object(samples, "_FEW", few):
+            assert _walk(session, job_id, filters, sort, descending, limit) == expected
+    assert sample_counts.total(session, job_id, filters) == (None if filters.by_confidence else len(expected))
 
 
 @pytest.mark.parametrize("scan", ["indexscan", "seqscan"])
-@pytest.mark.parametrize(
-    ("sort", "descending"), list(itertools.product(["index", "masked_fraction", "confidence_drop"], [True, False]))
-)
+@pytest.mark.parametrize(("sort", "descending"), list(itertools.product(SORTS, [True, False])))
 def test_every_sort_shows_every_sample_once_however_the_planner_reads_them(
     browsed: tuple[Session, Any], sort: Sort, descending: bool, scan: str
 ) -> None:
@@ -131,6 +139,7 @@ def test_a_batch_sent_again_replaces_itself(session: Session) -> None:
     assert _walk(session, job.id, SampleFilters(), "index", False, 100) == list(range(8))
     assert _walk(session, job.id, SampleFilters(label=1), "index", False, 100) == [3, 4, 5, 6, 7]
     assert samples.get(session, job.id, 4).mask == b"new"
+    assert [sample_counts.total(session, job.id, SampleFilters(label=label)) for label in (None, 0, 1)] == [8, 3, 5]
 
 
 def test_a_sample_comes_back_as_it_was(session: Session) -> None:

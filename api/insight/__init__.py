@@ -1,0 +1,1 @@
+"""What a job's models relied on."""

@@ -1,0 +1,114 @@
+"""A page of samples costs the same however many there are, whatever is asked for, and however deep it lies."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, text
+from sqlalchemy.orm import Session
+
+from persistence import samples
+from persistence.database import make_engine
+from persistence.sample_filters import SampleFilters
+from persistence.samples import Sort
+from persistence.tables.samples import SORTS
+from tests.fixtures.records import make_job
+
+COUNT, LIMIT = 20_000, 50
+# Without a filter on the class two splits × four outcomes, with one twice as many: two groups.
+MOST_READ = 16 * (LIMIT + 1) + 1
+# The order of the samples goes against every filter: what a filter keeps lies at the far end of each sort.
+FILL = """
+INSERT INTO samples (job_id, index, split, label, "group", predicted_before, confidence_before, predicted_after,
+                     confidence_after, masked_fraction, confidence_drop, heatmap_distance, height, width, cam_height,
+                     cam_width, cam_before, cam_after, mask)
+SELECT :job, n, CASE WHEN n > 15000 THEN 'test' ELSE 'train' END, (n > 10000)::int, (n > 10000)::int * 2 + n % 2,
+       (n > 10000 AND n % 100 > 2)::int, 0.9, (n > 10000 AND n % 50 > 2)::int, n / 20000.0, n / 20000.0, n / 20000.0,
+       n / 20000.0, 8, 8, 2, 2, decode(repeat('00', 100), 'hex'), decode(repeat('00', 100), 'hex'), ''
+FROM generate_series(1, 20000) AS n
+"""
+COUNT_KINDS = """
+INSERT INTO sample_counts SELECT job_id, split, label, group_key, outcome, count(*) FROM samples
+WHERE job_id = :job GROUP BY job_id, split, label, group_key, outcome
+"""
+FILTERS = [
+    SampleFilters(),
+    SampleFilters(split="test"),
+    SampleFilters(label=1),
+    SampleFilters(group=3),
+    SampleFilters(flipped="fixed"),
+    SampleFilters(flipped="any", split="test"),
+    SampleFilters(correct_after=False, label=1),
+    SampleFilters(split="val", correct_before=False),
+]
+
+
+@pytest.fixture(scope="module")
+def filled(shared_database_url: str) -> Iterator[tuple[Connection, Any]]:
+    engine = make_engine(shared_database_url)
+    with engine.connect() as connection, connection.begin() as outer:
+        with Session(connection, join_transaction_mode="create_savepoint") as session:
+            job = make_job(session).id
+            session.commit()
+        for statement in (FILL, COUNT_KINDS):
+            connection.execute(text(statement), {"job": job})
+        connection.execute(text("ANALYZE samples, sample_counts"))
+        yield connection, job
+        outer.rollback()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("after", [None, 10_001])
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(("filters", "sort"), list(itertools.product(FILTERS, SORTS)))
+def test_a_page_reads_no_more_than_a_page_of_every_kind(
+    filled: tuple[Connection, Any], filters: SampleFilters, sort: Sort, descending: bool, after: int | None
+) -> None:
+    assert _entries_read(filled, filters, sort, descending, after) <= MOST_READ
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_a_range_of_confidence_is_cut_out_first_or_decided_in_the_index(
+    filled: tuple[Connection, Any], sort: Sort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = SampleFilters(min_confidence=0.5, max_confidence=0.51)
+    assert _entries_read(filled, narrow, sort, False, None) <= 2 * COUNT / 100 + MOST_READ
+    wide = SampleFilters(max_confidence=0.9)
+    monkeypatch.setattr(samples, "_FEW", 1000)
+    assert _entries_read(filled, wide, sort, False, None) <= 1000 + MOST_READ
+
+
+def _entries_read(
+    filled: tuple[Connection, Any], filters: SampleFilters, sort: Sort, descending: bool, after: int | None
+) -> float:
+    """Rows and index entries of `samples` that PostgreSQL touched to find the page, in all statements."""
+    connection, job = filled
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    with Session(connection, join_transaction_mode="create_savepoint") as session:
+        event.listen(connection, "before_cursor_execute", note)
+        samples.page(session, job, filters, sort=sort, descending=descending, after=after, limit=LIMIT)
+        event.remove(connection, "before_cursor_execute", note)
+    read = 0.0
+    for statement, parameters in statements:
+        if statement.startswith("SELECT"):
+            explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}"
+            plan = connection.exec_driver_sql(explain, parameters).scalar_one()
+            read += _touched((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"])
+    # The rows of the page itself, and the last one seen, are fetched at the end by their key.
+    return read - (LIMIT + 1)
+
+
+def _touched(node: dict[str, Any]) -> float:
+    removed = sum(value for key, value in node.items() if key.startswith("Rows Removed by"))
+    here = 0.0
+    if node.get("Relation Name") == "samples" or node.get("Index Name", "").startswith("ix_samples"):
+        here = (node["Actual Rows"] + removed) * node["Actual Loops"]
+    return here + sum(_touched(below) for below in node.get("Plans", ()))
