@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+_SERVER_OPTIONS: Final = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "idle_in_transaction_session_timeout": "10s",
+        "tcp_keepalives_idle": "10",  # seconds; the kernel's own default is two hours
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }.items()
+)
+
 
 def make_engine(url: str, **options: Any) -> Engine:
     """An engine for `postgresql+psycopg://…`. `options` go to `sqlalchemy.create_engine`.
 
     A connection that the server dropped is replaced before use, and a server that does not answer is given up after
-    five seconds rather than the kernel's minutes.
+    five seconds rather than the kernel's minutes. The other way round, the server ends a transaction in which nothing
+    has come for ten seconds, and a connection whose machine is gone: a process that was suspended or cut off would
+    otherwise hold its row locks for ever, also the one on the job that somebody else should take over.
     """
     arguments: dict[str, Any] = {
         "pool_pre_ping": True,
         "pool_size": 10,
         "max_overflow": 20,
         "pool_timeout": 10.0,
-        "connect_args": {"connect_timeout": 5, "application_name": "masktune"},
+        "connect_args": {"connect_timeout": 5, "application_name": "masktune", "options": _SERVER_OPTIONS},
     }
     if "poolclass" in options:
         for name in ("pool_size", "max_overflow", "pool_timeout"):

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import checkpoints, datasets, housekeeping, jobs, objects
+from persistence import checkpoints, datasets, housekeeping, jobs, leases, objects
 from persistence.database import transaction
 from persistence.dispatch import QUEUE_INTAKE, QUEUE_JOBS, Kind
 from persistence.errors import PersistenceError
@@ -90,6 +90,8 @@ def _step(name: str, step: Callable[[], object]) -> None:
 
 def _take_back(context: Context, noun: _Noun) -> None:
     with transaction(context.sessions) as session:
+        if leases.server_seconds(session) < context.settings.lease_seconds:
+            return  # Leases ran out because nobody could renew them; those who still work do so now.
         found = noun.repository.expired(session)
     for row_id in found:
         with transaction(context.sessions) as session:

@@ -34,6 +34,20 @@ def ask(stack: Stack, method: str, path: str, **options: Any) -> Any:
         time.sleep(0.2)
 
 
+def wait_ready(stack: Stack) -> None:
+    """Until the API answers and every worker takes tasks."""
+
+    def ready() -> bool:
+        try:
+            return stack.client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    _wait(ready)
+    workers = [process for process in stack.processes if process is not stack.api]
+    _wait(lambda: all(worker.is_ready() for worker in workers))
+
+
 def upload_dataset(stack: Stack, archive: Path) -> str:
     """The id of a data set that is ready."""
     upload = ask(stack, "PUT", f"/v1/uploads/{archive.name}", content=archive.read_bytes())

@@ -63,14 +63,27 @@ class Process:
                 stderr=subprocess.STDOUT,
             )
 
+    def thaw(self) -> None:
+        """SIGCONT; does nothing to a process that runs or is gone."""
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """As a power cut would: this process alone."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+    def freeze(self) -> list[psutil.Process]:
+        """SIGSTOP to it and everything that it started, as when a machine is suspended; returns all of them."""
+        frozen = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        for process in frozen:
+            process.suspend()
+        return frozen
+
+    def is_ready(self) -> bool:
+        """Whether a Celery worker takes tasks."""
+        return " ready." in self.log.read_text(encoding="utf-8", errors="replace")
 
     def stop(self, seconds: float = 60.0) -> int:
         """In order, as a deployment would; returns the exit code."""
@@ -102,9 +115,22 @@ class Stack:
         )
         self.processes = [self.api, self.worker, self.intake]
 
+    def add_worker(self, name: str) -> Process:
+        """Start one more job worker as if on another machine: with a data folder, and so a cache, of its own."""
+        home = self.home / name
+        home.mkdir()
+        arguments = [argument.replace("jobs@", f"{name}@") for argument in self.worker.arguments]
+        process = Process(
+            name, arguments, lambda: {**self.environment(), "MASKTUNE_HOME": str(home)}, self.home / f"logs/{name}.log"
+        )
+        process.start()
+        self.processes.append(process)
+        return process
+
     def environment(self) -> dict[str, str]:
         return {
             "MASKTUNE_HOME": str(self.home),
+            "MASKTUNE_STORAGE_URL": (self.home / "objects").as_uri(),
             "MASKTUNE_DATABASE_URL": self.postgres.url,
             "MASKTUNE_REDIS_URL": self.redis.url,
             **self._settings,
@@ -151,16 +177,17 @@ class Stack:
 
     def _end(self) -> None:
         for process in self.processes:
+            process.thaw()
             process.kill()
         if hasattr(self, "sessions"):
             self.sessions.kw["bind"].dispose()
         self.redis.stop()
         self.postgres.stop()
 
-    def trainer(self) -> psutil.Process | None:
-        """The trainer child of the job worker, if there is one now."""
+    def trainer(self, worker: Process | None = None) -> psutil.Process | None:
+        """The trainer child of a job worker, if there is one now."""
         try:
-            children = psutil.Process(self.worker.pid).children()
+            children = psutil.Process((worker or self.worker).pid).children()
             return next((child for child in children if "worker.trainer" in " ".join(child.cmdline())), None)
         except psutil.Error:
             return None

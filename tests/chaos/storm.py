@@ -30,7 +30,7 @@ from persistence.tables import Event, Job
 from persistence.transitions import FINISHED
 from tests.chaos import client
 from tests.chaos.audit import outcome, require_nothing_left, require_same, require_whole_log
-from tests.chaos.stack import Stack, wait_for
+from tests.chaos.stack import Stack
 
 VICTIMS = ("trainer", "worker", "intake", "api", "redis", "postgres")
 _END_SECONDS = 300.0
@@ -62,7 +62,7 @@ def storm(home: Path, *, seed: int, count: int, epochs: int, images: int, victim
     made: Counter[str] = Counter()
     deck: list[str] = []
     with Stack(home) as stack:
-        wait_for(lambda: _ready(stack), 60.0, "the API is ready")
+        client.wait_ready(stack)
         archive = make_biased_mnist(home / "digits.zip", train=images, val=100, test=100)
         dataset = client.upload_dataset(stack, archive)
         config = {"erm": {"epochs": epochs}, "limits": {"max_attempts": 20}}
@@ -89,17 +89,6 @@ def storm(home: Path, *, seed: int, count: int, epochs: int, images: int, victim
         require_nothing_left(stack)
     report.kills, report.seconds = dict(sorted(made.items())), round(time.monotonic() - began, 1)
     return report
-
-
-def _ready(stack: Stack) -> bool:
-    try:
-        return stack.client.get("/readyz").status_code == 200
-    except OSError:
-        return False
-    except Exception as error:
-        if type(error).__module__.startswith("httpx"):
-            return False
-        raise
 
 
 def _harass(
