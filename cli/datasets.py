@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from cli import make_datasets
 from cli.client import Client
 from cli.comparison import split_order
 from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
-from cli.output import Output, moment, record, size, table
+from cli.output import Output, moment, record, table
 from cli.transfer import transfer_bar
 from cli.waiting import problem_lines, wait_until_ready
 
 app = typer.Typer(help="Data sets on the service.", no_args_is_help=True)
-make_app = typer.Typer(help="Make an archive on this machine.", no_args_is_help=True)
-app.add_typer(make_app, name="make")
+app.add_typer(make_datasets.app, name="make")
 
 DatasetId = Annotated[str, typer.Argument(help="The data set's id.", metavar="DATASET")]
 
@@ -77,31 +77,6 @@ def delete(dataset: DatasetId, url: UrlOption = None, api_key: KeyOption = None,
     with connect(url, api_key) as client:
         client.delete(f"/v1/datasets/{dataset}")
     Output.make(json=json).result({"id": dataset, "deleted": True}, f"deleted data set {dataset}")
-
-
-@make_app.command("biased-mnist")
-def make_biased_mnist(
-    destination: Annotated[Path, typer.Argument(help="The archive to write.")] = Path("biased-mnist.zip"),
-    seed: Annotated[int, typer.Option(min=0, help="Decides which digits go where.")] = 0,
-    conflicting: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of training images whose cue contradicts their class.")
-    ] = 0.01,
-    cue: Annotated[
-        Literal["square", "two_squares", "background", "foreground"], typer.Option(help="The shortcut.")
-    ] = "square",
-    digits: Annotated[
-        Path | None, typer.Option(help="Folder of MNIST idx files. Default: the 10,000 digits that come with it.")
-    ] = None,
-    json: JsonOption = False,
-) -> None:
-    """Biased MNIST: digits 0–4 against 5–9, with a shortcut that nearly gives the class away."""
-    from masktune_core.makers import biased_mnist
-
-    made = biased_mnist.make_biased_mnist(
-        destination, digits=digits or "bundled", seed=seed, conflicting=conflicting, cue=cue
-    )
-    bytes_ = made.stat().st_size
-    Output.make(json=json).result({"path": str(made), "size": bytes_}, f"wrote {made} ({size(bytes_)})")
 
 
 def upload_dataset(client: Client, archive: Path, name: str, output: Output) -> dict[str, Any]:
