@@ -65,7 +65,7 @@ def ago(moment: datetime, now: datetime | None = None) -> str:
     """ "just now", "5 min ago", "in 3 h"; coarse on purpose, the exact time stands in the title."""
     seconds = ((now or datetime.now(UTC)) - moment).total_seconds()
     if -10 < seconds < 10:
-        return "just now"
+        return "just now" if seconds >= 0 else "in a moment"
     amount = abs(seconds)
     for factor, unit in _STEPS:
         if amount < factor:
@@ -108,3 +108,9 @@ def bound(value: float) -> str:
 def is_under(place: str, section: str) -> bool:
     """Whether a dotted place is a section or lies in it."""
     return place == section or place.startswith(f"{section}.")
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop."""
+    whole = text[:1].upper() + text[1:]
+    return whole if not whole or whole.endswith((".", "!", "?")) else whole + "."

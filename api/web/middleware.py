@@ -85,8 +85,8 @@ class PageMiddleware:
 
 async def _error_page(scope: Scope, receive: Receive, send: Send, start: Message, problem: Mapping[str, Any]) -> None:
     response = render(Request(scope), "layout/error.html", status=start["status"], problem=problem)
-    response.headers.update(_HEADERS)
     for name, value in Headers(scope=start).items():
         if name not in ("content-type", "content-length"):
             response.headers[name] = value
+    response.headers.update(_HEADERS)
     await response(scope, receive, send)

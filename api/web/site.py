@@ -7,12 +7,15 @@ from starlette.responses import RedirectResponse, Response
 
 from api.web.assets import router as assets
 from api.web.checkpoints.pages import router as checkpoints
+from api.web.compare.pages import router as compare
 from api.web.datasets.listing import router as dataset_list
 from api.web.datasets.pages import router as datasets
 from api.web.jobs.listing import router as job_list
+from api.web.jobs.pages import router as jobs
 from api.web.jobs.submitting import router as submitting
 from api.web.login.endpoints import router as login
 from api.web.middleware import PageMiddleware
+from api.web.report.endpoints import router as report
 from api.web.visitors import LoginNeeded, require_visitor, to_login
 
 start = APIRouter(include_in_schema=False)
@@ -24,9 +27,24 @@ def start_page() -> Response:
     return RedirectResponse("/jobs", status_code=303)
 
 
+_ROUTERS = (
+    start,
+    assets,
+    login,
+    dataset_list,
+    datasets,
+    checkpoints,
+    job_list,
+    submitting,
+    jobs,
+    report,
+    compare,
+)
+
+
 def install(app: FastAPI) -> None:
     """Add the pages to `app`."""
-    for router in (start, assets, login, dataset_list, datasets, checkpoints, job_list, submitting):
+    for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(LoginNeeded, _login_needed)
     app.add_middleware(PageMiddleware)

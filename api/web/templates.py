@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse
 
 from api import cookies
 from api.web import assets, formats
+from api.web.charts.intervals import interval_axis
 from api.web.visitors import visitor_in
 
 FOLDER: Final = Path(__file__).parent
@@ -40,9 +41,11 @@ def environment() -> Environment:
         formats.short,
         formats.words,
         formats.bound,
+        formats.sentence,
     ):
         made.filters[filter_.__name__] = filter_
     made.tests["under"] = formats.is_under
+    made.globals["interval_axis"] = interval_axis
     made.globals["plural"] = formats.plural
     return made
 

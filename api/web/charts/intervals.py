@@ -39,5 +39,16 @@ def interval_chart(before: Interval | None, after: Interval | None) -> Markup:
     )
 
 
+def interval_axis() -> Markup:
+    """The head of a column of such charts."""
+    ticks = Markup("").join(
+        Markup('<text class="tick" x="{}" y="11" text-anchor="{}">{}</text>').format(
+            _across(tick), anchor, f"{tick:.0%}"
+        )
+        for tick, anchor in ((0.0, "start"), (0.25, "middle"), (0.5, "middle"), (0.75, "middle"), (1.0, "end"))
+    )
+    return Markup('<svg class="intervals" viewBox="0 0 {} 14" aria-hidden="true">{}</svg>').format(WIDTH, ticks)
+
+
 def _across(value: float) -> str:
     return f"{_EDGE + value * (WIDTH - 2 * _EDGE):.1f}"

@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from api.errors import ApiError, field_problems
-from api.jobs.endpoints import create_job
+from api.jobs.endpoints import queue_job
 from api.jobs.schemas import JobCreate
 from api.jobs.submission import check_checkpoint, check_dataset, checked_config
 from api.readiness import require_checkpoint, require_dataset
 from api.transactions import Transaction
 from api.web.cursors import Cursor, as_id
+from api.web.formats import sentence
 from api.web.jobs.fields import FIRST, changes, fields, place_of, sections, texts
 from api.web.templates import render
 from api.web.visitors import Changing, Form, Visited, Visitor
@@ -92,7 +93,7 @@ def submit_job(request: Request, session: Transaction, visitor: Changing, form: 
             with session.begin_nested():  # a refused submission must leave nothing behind
                 body = _body(form)
                 key = str(form.get("idempotency_key") or uuid.uuid4())
-                job = create_job(request, session, visitor.principal, body, Response(), key)
+                job = queue_job(request, session, visitor.principal, body, Response(), key)
             return RedirectResponse(f"/jobs/{job.id}", status_code=303)
         except (ApiError, Conflict, NotFound, QuotaExceeded) as error:
             problems = _shown(error)
@@ -158,9 +159,7 @@ def _place_by_code(code: str) -> str:
 
 
 def _sentence(detail: str) -> str:
-    text = detail.removeprefix("Value error, ").strip()
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "!", "?")) else text + "."
+    return sentence(detail.removeprefix("Value error, ").strip())
 
 
 def _page(

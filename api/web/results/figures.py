@@ -61,15 +61,24 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class SplitFigures:
-    """One split: its rows, its other figures, its confusion matrices, and what changed, as a sentence."""
+    """One split: its rows, its other figures, its confusion matrices, and what changed, as a sentence.
+
+    `empty` names the parts that have no image here: their accuracy is undefined.
+    """
 
     split: str
     count: int
     rows: tuple[Figure, ...]
+    empty: tuple[str, ...]
     others: tuple[Plain, ...]
     confusion: tuple[list[list[int]], list[list[int]]]
     words: str
     worst_before: float | None
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is a test set."""
+        return self.split.startswith("test")
 
 
 def split_figures(result: Mapping[str, Any]) -> list[SplitFigures]:
@@ -82,7 +91,7 @@ def split_figures(result: Mapping[str, Any]) -> list[SplitFigures]:
 
 def headline(figures: list[SplitFigures]) -> SplitFigures | None:
     """The split that tells most: the test set whose worst part was worst before."""
-    tests = [split for split in figures if split.split.startswith("test")] or figures
+    tests = [split for split in figures if split.is_test] or figures
     return min(tests, key=lambda split: 2.0 if split.worst_before is None else split.worst_before, default=None)
 
 
@@ -108,11 +117,12 @@ def _split(split: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> S
         for key, name in _OTHER.items()
         if before.get(key) is not None and (grouped or key != "worst_class_accuracy")
     )
-    rows = (whole, *([worst] if worst else []), *parts)
+    rows = (whole, *([worst] if worst else []), *(part for part in parts if part.count))
     return SplitFigures(
         split=split,
         count=before["count"],
         rows=rows,
+        empty=tuple(part.name for part in parts if not part.count),
         others=others,
         confusion=(before["confusion"], after["confusion"]),
         words=_words(whole, worst),

@@ -8,7 +8,7 @@ const STEPS = [
 
 export function ago(moment, now = Date.now()) {
   const seconds = (now - moment.getTime()) / 1000;
-  if (Math.abs(seconds) < 10) return "just now";
+  if (Math.abs(seconds) < 10) return seconds >= 0 ? "just now" : "in a moment";
   let amount = Math.abs(seconds);
   let unit = "s";
   for (const [factor, name] of STEPS) {

@@ -1,0 +1,85 @@
+"""The page that compares two jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from api.services import services_of
+from api.transactions import Transaction
+from api.web.compare.view import paired, settings_that_differ
+from api.web.cursors import Cursor, as_id, given
+from api.web.results.figures import split_figures
+from api.web.results.reading import read_result
+from api.web.templates import render
+from api.web.visitors import Visited, Visitor
+from persistence import datasets, differences, jobs
+from persistence.tables import Job
+
+router = APIRouter(include_in_schema=False)
+
+_CHOICES = 200
+_TILES = 24
+
+TwoJobs = Annotated[list[Cursor], Query(max_length=20)]
+After = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
+
+
+@router.get("/compare")
+def compare_page(request: Request, session: Transaction, visitor: Visited, job: TwoJobs = []) -> Response:  # noqa: B006 - FastAPI copies the default
+    """Metrics of two jobs side by side; with fewer or more than two, a form to choose them."""
+    finished = jobs.list_page(session, visitor.tenant_id, status="succeeded", limit=_CHOICES).rows
+    wanted = [jobs.get(session, visitor.tenant_id, id_) for id_ in map(as_id, job) if id_ is not None]
+    values: dict[str, Any] = {"choices": finished, "chosen": [row.id for row in wanted], "pair": None}
+    if len(wanted) == 2:
+        values |= _pair(session, request, wanted[0], wanted[1])
+    return render(request, "compare/page.html", **values)
+
+
+@router.get("/compare/samples")
+def compare_samples(
+    request: Request,
+    session: Transaction,
+    visitor: Visited,
+    first: Cursor,
+    second: Cursor,
+    after: After = None,
+) -> Response:
+    """Images whose final prediction differs, some at a time; the first part counts them."""
+    one, other = (_job(session, visitor, text) for text in (first, second))
+    page = differences.page(session, one.id, other.id, after=after, limit=_TILES)
+    dataset = datasets.get(session, visitor.tenant_id, one.dataset_id) if one.dataset_id else None
+    following = given(first=one.id, second=other.id, after=page.next)
+    values: dict[str, Any] = {
+        "first": one,
+        "second": other,
+        "rows": page.rows,
+        "more": f"/compare/samples?{following}" if page.has_more else None,
+        "classes": list(dataset.classes) if dataset else [],
+        "pictures": dataset is not None,
+    }
+    if after is not None:
+        return render(request, "compare/tiles.html", **values)
+    return render(request, "compare/samples.html", **values, counts=differences.counts(session, one.id, other.id))
+
+
+def _job(session: Session, visitor: Visitor, text: str) -> Job:
+    return jobs.get(session, visitor.tenant_id, as_id(text) or UUID(int=0))
+
+
+def _pair(session: Session, request: Request, first: Job, second: Job) -> dict[str, Any]:
+    store = services_of(request).store
+    results = [read_result(session, store, job) for job in (first, second)]
+    figures = [split_figures(result) if result else [] for result in results]
+    hashes = [(job.manifest or {}).get("dataset_sha256") for job in (first, second)]
+    return {
+        "pair": (first, second),
+        "missing": [job.name for job, result in zip((first, second), results, strict=True) if result is None],
+        "splits": paired(*figures),
+        "settings": settings_that_differ(first.config, second.config),
+        "same_images": hashes[0] is not None and hashes[0] == hashes[1],
+    }

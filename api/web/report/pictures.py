@@ -1,0 +1,99 @@
+"""The images of a report: chosen by the reader, or those that changed sides."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from sqlalchemy.orm import Session
+
+from api.samples.endpoints import picture_of
+from api.samples.picture import Picture
+from api.samples.schemas import Model, PictureQuery, View
+from persistence import samples
+from persistence.samples import SampleFilters
+from persistence.store import ObjectStore
+from persistence.tables import Dataset, Job, Sample
+
+MOST: Final = 60
+_FIXED, _BROKEN, _OTHERS, _CLASSES = 8, 4, 4, 4
+_SIDE: Final = 160
+VIEWS: Final[tuple[tuple[str, View, Model], ...]] = (
+    ("image", "original", "before"),
+    ("ERM looks at", "heatmap", "before"),
+    ("masked", "masked", "before"),
+    ("MaskTune looks at", "heatmap", "after"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One sample of a report and its pictures, still to be drawn."""
+
+    sample: Sample
+    class_name: str
+    before_name: str
+    after_name: str
+    pictures: tuple[tuple[str, Picture], ...]
+
+    @property
+    def verdict(self) -> str:
+        """fixed, broken, or nothing."""
+        before = self.sample.predicted_before == self.sample.label
+        after = self.sample.predicted_after == self.sample.label
+        return "" if before == after else ("fixed" if after else "broken")
+
+
+def choose(session: Session, job: Job, dataset: Dataset, split: str | None) -> list[int]:
+    """Numbers of samples worth showing: fixed ones, broken ones, and some others, of `split` if it has any.
+
+    The first of each class, not the most striking ones: a report shall show what is usual.
+    """
+    labels = range(min(len(dataset.classes), _CLASSES))
+    found: list[int] = []
+    wanted: tuple[tuple[Literal["fixed", "broken"] | None, int], ...] = (
+        ("fixed", _FIXED),
+        ("broken", _BROKEN),
+        (None, _OTHERS),
+    )
+    for flipped, most in wanted:
+        for label in labels:
+            filters = SampleFilters(split=split, label=label, flipped=flipped)
+            rows = samples.page(session, job.id, filters, limit=max(1, most // len(labels)) + len(found)).rows
+            fresh = [row.index for row in rows if row.index not in found]
+            found += fresh[: max(1, most // len(labels))]
+    return found
+
+
+def shown(session: Session, job: Job, dataset: Dataset, indices: Sequence[int]) -> list[Shown]:
+    """The samples of these numbers, everything read that drawing them needs. Raises `NotFound`."""
+    return [_shown(session, job, dataset, samples.get(session, job.id, index)) for index in indices[:MOST]]
+
+
+def drawer(store: ObjectStore) -> Callable[[Picture], str]:
+    """Draws a picture as a `data:` address."""
+
+    def draw(picture: Picture) -> str:
+        return "data:image/webp;base64," + base64.b64encode(picture.draw(store)).decode()
+
+    return draw
+
+
+def _shown(session: Session, job: Job, dataset: Dataset, sample: Sample) -> Shown:
+    pictures = tuple(
+        (title, picture_of(session, job, sample, PictureQuery(view=view, model=model, max_side=_SIDE)))
+        for title, view, model in VIEWS
+    )
+    return Shown(
+        sample=sample,
+        class_name=_name(dataset, sample.label),
+        before_name=_name(dataset, sample.predicted_before),
+        after_name=_name(dataset, sample.predicted_after),
+        pictures=pictures,
+    )
+
+
+def _name(dataset: Dataset, label: int) -> str:
+    return str(dataset.classes[label]) if label < len(dataset.classes) else str(label)

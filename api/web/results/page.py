@@ -1,0 +1,45 @@
+"""What a finished job's page shows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from sqlalchemy.orm import Session
+
+from api.web.results.figures import headline, split_figures
+from api.web.results.reading import read_result
+from api.web.results.rejecting import rejecting
+from persistence import artifacts
+from persistence.store import ObjectStore
+from persistence.tables import Dataset, Job
+
+AFTER_NAMES: Final = {"masktune": "MaskTune", "random": "random masks", "none": "no masks"}
+"""What the finetuned model is called, by the masking strategy: the controls are not MaskTune."""
+
+
+def result_values(session: Session, store: ObjectStore, job: Job, dataset: Dataset | None) -> dict[str, Any]:
+    """Values for `results/*.html`; `result` is None when there is no file to show."""
+    result = read_result(session, store, job)
+    found = artifacts.list_all(session, job.id)
+    values: dict[str, Any] = {
+        "result": result,
+        "after_name": AFTER_NAMES[job.config["masking"]["strategy"]],
+        "classes": class_names(result, dataset),
+        "artifacts": found,
+        "config_text": json.dumps(job.config, indent=2),
+        "manifest_text": json.dumps(job.manifest, indent=2),
+    }
+    if result is not None:
+        figures = split_figures(result)
+        values |= {"figures": figures, "headline": headline(figures), "rejecting": rejecting(result)}
+    return values
+
+
+def class_names(result: dict[str, Any] | None, dataset: Dataset | None) -> list[str]:
+    """Names of the classes: the data set's, or, once that is deleted, the result's own."""
+    if dataset is not None:
+        return list(dataset.classes)
+    if result is None:
+        return []
+    return [part["name"] for part in next(iter(result["erm"].values()))["classes"]]

@@ -1,0 +1,67 @@
+// One image in the grid, and the addresses of its pictures.
+const SIDE = 192; // pixels fetched for a tile
+
+const VIEWS = {
+  original: [["original", "before"]],
+  before: [["heatmap", "before"]],
+  mask: [["mask", "before"]],
+  masked: [["masked", "before"]],
+  after: [["heatmap", "after"]],
+};
+VIEWS.all = Object.values(VIEWS).flat();
+
+export function picture(sample, view, model = "before", side = null) {
+  const query = new URLSearchParams({ view });
+  if (view === "heatmap" || view === "map") query.set("model", model);
+  if (side !== null && Math.max(sample.width, sample.height) > side) query.set("max_side", side);
+  return `${sample.image_url}?${query}`;
+}
+
+export function percent(value) {
+  return `${(100 * value).toFixed(1)} %`;
+}
+
+export function className(classes, label) {
+  return classes[label] ?? `class ${label}`;
+}
+
+export function inWords(sample, classes) {
+  const said = (label, sure) => `${className(classes, label)} at ${percent(sure)}`;
+  return (
+    `Image ${sample.index}, ${className(classes, sample.label)}: before ${said(sample.predicted_before, sample.confidence_before)}, ` +
+    `after ${said(sample.predicted_after, sample.confidence_after)}`
+  );
+}
+
+export function tile(sample, element, view, classes) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "tile";
+  button.dataset.index = sample.index;
+  button.setAttribute("aria-label", inWords(sample, classes));
+  const pictures = document.createElement("span");
+  pictures.className = "pictures";
+  for (const [kind, model] of VIEWS[view] ?? VIEWS.original) {
+    const image = document.createElement("img");
+    image.alt = "";
+    image.loading = "lazy";
+    image.decoding = "async";
+    image.className = Math.max(sample.width, sample.height) < 100 ? "pixels" : "";
+    image.src = picture(sample, kind, model, SIDE);
+    pictures.append(image);
+  }
+  const line = document.createElement("span");
+  line.className = "said";
+  const mark = (right) => (right ? "✓" : "✗");
+  line.textContent =
+    `${mark(sample.correct_before)} → ${mark(sample.correct_after)} ${className(classes, sample.predicted_after)} ` +
+    `${Math.round(100 * sample.confidence_after)} %`;
+  button.append(pictures, line);
+  if (sample.flipped) {
+    const badge = document.createElement("span");
+    badge.className = `flip ${sample.flipped}`;
+    badge.textContent = sample.flipped;
+    button.append(badge);
+  }
+  element.replaceChildren(button);
+}
