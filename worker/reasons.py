@@ -10,13 +10,22 @@ from persistence.errors import OutOfDisk, StoreError, StoreUnavailable
 from worker.outcome import Failure
 
 
+class Shortage(Exception):
+    """The machine has too little of something for this job. Another worker, or this one later, may have more."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
 def reason_of(error: Exception) -> Failure:
     """Code, message, and whether another attempt may succeed. An error that nobody foresaw is `internal_error`."""
     match error:
         case MaskTuneError():
             return Failure(error.code, str(error), retryable=error.retryable)
-        case StoreError():
-            return Failure(error.code, str(error), retryable=isinstance(error, OutOfDisk | StoreUnavailable))
+        case Shortage() | StoreError():
+            mended = isinstance(error, Shortage | OutOfDisk | StoreUnavailable)
+            return Failure(error.code, str(error), retryable=mended)
         case MemoryError():
             message = "the machine has too little memory for this: lower runtime.cache_mib or the batch size"
             return Failure("out_of_host_memory", message)

@@ -34,6 +34,7 @@ from worker.outcome import Exit, write_outcome
 from worker.reasons import reason_of
 from worker.recorder import Recorder
 from worker.retry import persist
+from worker.room import needs_of, require_room
 from worker.stopping import StopRequested, StopSwitch
 
 _log = structlog.get_logger(__name__)
@@ -82,6 +83,7 @@ def _train(specification: Mapping[str, Any], work_dir: Path, switch: StopSwitch)
         recorder.on_stage("preparing", 0)
         archive = stack.enter_context(cache.hold(store, **specification["dataset"]))
         dataset = stack.enter_context(Dataset.open(archive, group_by=config.data.group_by))
+        require_room(needs_of(config, dataset), work_dir, headroom=settings.disk_headroom_bytes)
         initial = None
         if specification["checkpoint"] is not None:
             weights = stack.enter_context(cache.hold(store, **specification["checkpoint"]))

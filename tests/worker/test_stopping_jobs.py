@@ -61,6 +61,21 @@ def test_a_job_is_cancelled_within_five_seconds_in_every_stage(
     assert leftovers(context.settings.home) == []
 
 
+def test_a_job_that_does_not_fit_the_disk_is_refused_before_it_trains(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKTUNE_DISK_HEADROOM_BYTES", str(2**60))
+    job_id = make_job(limits={"max_attempts": 1})
+    run_job(context, job_id)
+    job = read_job(sessions, job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    assert (job.error["code"], job.error["stage"]) == ("out_of_disk", "preparing")
+    assert "MiB must stay free" in job.error["message"]
+    assert job.error["advice"].startswith("Free space")
+    assert job.error["log"]
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_shutdown_in_the_middle_leaves_resume_points_from_which_the_job_goes_on_to_the_same_bits(
     context: Context,

@@ -115,6 +115,25 @@ def test_a_killed_trainer_is_tried_again_at_once_until_the_attempts_are_used_up(
     assert leftovers(context.settings.home) == []
 
 
+def test_out_of_gpu_memory_is_retried_once_with_half_the_micro_batch(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker
+) -> None:
+    too_large = trained_by(context, FAIL.replace("training_diverged", "out_of_gpu_memory"))
+    job_id = make_job(limits={"max_attempts": 1})
+    run_job(too_large, job_id)
+    job = read_job(sessions, job_id)
+    assert (job.status, job.config["runtime"]["micro_batch"], job.config["erm"]["batch_size"]) == ("queued", 64, 128)
+    retrying = read_events(sessions, job_id)[-1]
+    assert (retrying.type, retrying.data["error"]["code"]) == ("job.retrying", "out_of_gpu_memory")
+    assert retrying.data["changed"] == {"runtime.micro_batch": [None, 64]}
+    run_job(too_large, job_id)
+    job = read_job(sessions, job_id)
+    assert (job.status, job.attempt) == ("failed", 2)
+    assert job.error is not None
+    assert job.error["code"] == "out_of_gpu_memory"
+    assert "micro_batch" in job.error["advice"]
+
+
 def test_a_segfault_is_told_from_a_kill(context: Context, sessions: sessionmaker[Session], make_job: JobMaker) -> None:
     job_id = make_job()
     run_job(trained_by(context, START + "os.kill(os.getpid(), signal.SIGSEGV)"), job_id)
