@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
 
 from persistence.copying import copy_rows
@@ -66,3 +66,12 @@ def get(session: Session, dataset_id: uuid.UUID, index: int) -> DatasetImage:
     if image is None:
         raise NotFound("image", index)
     return image
+
+
+def pixels(session: Session, dataset_id: uuid.UUID) -> dict[str, int]:
+    """Pixels of all images together, by split."""
+    area = func.sum(cast(DatasetImage.width, BigInteger) * DatasetImage.height)
+    rows = session.execute(
+        select(DatasetImage.split, area).where(DatasetImage.dataset_id == dataset_id).group_by(DatasetImage.split)
+    )
+    return {split: int(count) for split, count in rows}

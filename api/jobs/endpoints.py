@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from sqlalchemy.orm import Session
 
-from api.auth import Reader, Writer
+from api.auth import Principal, Reader, Writer
 from api.ids import JobId
+from api.jobs.dry_run import DryRunRead, rehearse
 from api.jobs.reading import shown, shown_page
 from api.jobs.schemas import JobCreate, JobQuery, JobRead, StageList, StageRead
 from api.jobs.submission import submit
 from api.pages import PageOf
 from api.problems import responses
-from api.request_ids import request_id_of
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
 from persistence import jobs, quotas, stages
@@ -32,6 +33,7 @@ IdempotencyKey = Annotated[
         examples=["6f1c2b9e-53a1-4d7c-8f2e-0d6b7a1c9e44"],
     ),
 ]
+DryRun = Annotated[bool, Query(description="Only say what would become of it; create nothing.", examples=[True])]
 
 
 @router.post(
@@ -39,7 +41,10 @@ IdempotencyKey = Annotated[
     status_code=201,
     summary="Submit a job",
     responses={
-        200: {"description": "The job of an earlier request with this Idempotency-Key.", "model": JobRead},
+        200: {
+            "description": "The job of an earlier request with this Idempotency-Key; or the answer to a dry run.",
+            "model": JobRead | DryRunRead,
+        },
         201: {"headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}}},
         **responses(
             "malformed_json",
@@ -68,14 +73,31 @@ def create_job(
     body: JobCreate,
     response: Response,
     idempotency_key: IdempotencyKey = None,
-) -> JobRead:
+    dry_run: DryRun = False,
+) -> JobRead | DryRunRead:
     """Queue a MaskTune run: train (or take a checkpoint), explain, mask, finetune, evaluate.
 
     The configuration is a preset with changes, validated as a whole before anything is queued. Once this answers, the
     job runs: it is recorded even if the queue is away at this moment. With an `Idempotency-Key`, a client that lost the
-    answer may send the request again without starting a second job.
+    answer may send the request again without starting a second job. With `dry_run`, nothing is created: the answer
+    tells the resolved configuration, every reason why the job would fail, and what it would take.
     """
-    job, created = submit(session, caller.tenant_id, body, idempotency_key, request_id=request_id_of(request.scope))
+    if dry_run:
+        response.status_code = 200
+        return rehearse(session, services_of(request).settings, caller.tenant_id, body)
+    return queue_job(request, session, caller, body, response, idempotency_key)
+
+
+def queue_job(
+    request: Request,
+    session: Session,
+    caller: Principal,
+    body: JobCreate,
+    response: Response,
+    idempotency_key: str | None = None,
+) -> JobRead:
+    """Record the job, and have it sent once the transaction is committed. For endpoints of this and other formats."""
+    job, created = submit(session, caller.tenant_id, body, idempotency_key)
     if created:
         quotas.require(session, services_of(request).settings, caller.tenant_id, "jobs", 0)  # it counts already
         dispatch_after_commit(session, "job", job.id)

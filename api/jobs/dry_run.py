@@ -1,0 +1,181 @@
+"""What would become of a submission: every reason why it would fail, and what it would take. Nothing is created."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from api.errors import ApiError
+from api.jobs import footprint
+from api.jobs.schemas import JobCreate
+from api.jobs.submission import check_checkpoint, check_dataset, checked_config
+from api.readiness import require_checkpoint, require_dataset
+from masktune_core.config import JobConfig
+from persistence import checkpoints, datasets, images, quotas
+from persistence.errors import NotFound, QuotaExceeded
+from persistence.paces import learned, work_of
+from persistence.settings import Settings
+from persistence.tables import Dataset, Job
+
+
+class Reason(BaseModel):
+    """One reason why the job would be refused, or would fail."""
+
+    code: str = Field(description="Stable name.", examples=["unknown_attribute"])
+    pointer: str = Field(
+        description="JSON pointer (RFC 6901) into the body; empty for the whole.", examples=["/config/data/group_by"]
+    )
+    detail: str = Field(description="What is wrong.", examples=["data set … has no attribute 'place': use square"])
+
+
+class Advice(BaseModel):
+    """What the data set's report warns of."""
+
+    code: str = Field(description="Stable name.", examples=["group_empty"])
+    where: str = Field(description="The split or attribute.", examples=["test"])
+    message: str = Field(description="For people.", examples=["no image is in the group 'cow · sea'"])
+
+
+class Estimate(BaseModel):
+    """What the job would take; null where nobody can tell."""
+
+    seconds: float | None = Field(description="Running time.", examples=[42.0])
+    basis: Literal["earlier_jobs", "rough"] | None = Field(
+        description="`earlier_jobs`: as jobs with the same network and input size went; `rough`: an order, for a CPU.",
+        examples=["earlier_jobs"],
+    )
+    images: dict[str, int] = Field(
+        description="Images that pass through each stage.", examples=[{"training_erm": 30000, "masking": 6000}]
+    )
+    host_memory_bytes: int = Field(description="Main memory of the training process.", examples=[757_000_000])
+    device_memory_bytes: int | None = Field(description="Memory of the device it trains on.", examples=[45_000_000])
+    disk_bytes: int | None = Field(description="Disk of the worker.", examples=[12_000_000])
+
+
+class DryRunRead(BaseModel):
+    """What would become of this submission."""
+
+    would_run: bool = Field(description="Whether nothing speaks against it.", examples=[True])
+    config: JobConfig | None = Field(description="The whole configuration, resolved; null when it is not valid.")
+    reasons: list[Reason] = Field(description="Every reason why it would fail.")
+    warnings: list[Advice] = Field(description="What the data set's report warns of.")
+    estimate: Estimate | None = Field(description="What it would take; null without a configuration and a data set.")
+
+
+class _Reasons:
+    """Collects reasons, from checks that raise the first one they find."""
+
+    def __init__(self) -> None:
+        self.found: list[Reason] = []
+
+    def add(self, code: str, pointer: str, detail: str) -> None:
+        self.found.append(Reason(code=code, pointer=pointer, detail=detail))
+
+    def tried(self, pointer: str, check: Callable[[], Any]) -> Any:
+        """What the check returns; None, and its reasons, if it raises."""
+        try:
+            return check()
+        except ApiError as error:
+            for problem in error.extras.get("errors") or [{}]:
+                self.add(
+                    error.code if error.code != "invalid_config" else problem.get("code", error.code),
+                    problem.get("pointer", pointer),
+                    problem.get("detail", error.detail),
+                )
+        except NotFound as error:
+            self.add(f"{error.kind}_not_found", pointer, f"{error}")
+        except QuotaExceeded as error:
+            self.add("too_many_jobs", pointer, f"{error}")
+        return None
+
+
+def rehearse(session: Session, settings: Settings, tenant_id: UUID, body: JobCreate) -> DryRunRead:
+    """Everything that a submission, and the first minute of the job, would find fault with."""
+    reasons = _Reasons()
+    config = reasons.tried("/config", lambda: checked_config(body.preset, body.config))
+    dataset = reasons.tried("/dataset_id", lambda: require_dataset(datasets.get(session, tenant_id, body.dataset_id)))
+    checkpoint = None
+    if body.checkpoint_id is not None:
+        wanted = body.checkpoint_id
+        checkpoint = reasons.tried(
+            "/checkpoint_id", lambda: require_checkpoint(checkpoints.get(session, tenant_id, wanted))
+        )
+    if config is not None:
+        _check_input(config, reasons)
+    if config is not None and dataset is not None:
+        reasons.tried("/config", lambda: check_dataset(config, dataset))
+        _check_splits(config, dataset, reasons, skips_erm=body.checkpoint_id is not None)
+        if checkpoint is not None:
+            reasons.tried("/checkpoint_id", lambda: check_checkpoint(config, dataset, checkpoint))
+    reasons.tried("", lambda: quotas.require(session, settings, tenant_id, "jobs"))
+    estimate = None if config is None or dataset is None else _estimate(session, config, dataset, body)
+    report = dataset.report if dataset is not None and dataset.report is not None else {}
+    return DryRunRead(
+        would_run=not reasons.found,
+        config=config,
+        reasons=reasons.found,
+        warnings=[Advice(**warning) for warning in report.get("warnings", [])],
+        estimate=estimate,
+    )
+
+
+def _check_input(config: JobConfig, reasons: _Reasons) -> None:
+    if config.model.architecture == "small_cnn" and config.input.size != footprint.SMALL_CNN_SIZE:
+        detail = f"small_cnn takes images of {footprint.SMALL_CNN_SIZE} pixels, not {config.input.size}"
+        reasons.add("architecture_unusable", "/config/input/size", f"{detail}: set it so, or take another network")
+    if config.runtime.device == "cpu" and config.runtime.precision != "fp32":
+        detail = f"{config.runtime.precision} needs CUDA: use fp32 on the CPU"
+        reasons.add("config_error", "/config/runtime/precision", detail)
+
+
+def _check_splits(config: JobConfig, dataset: Dataset, reasons: _Reasons, *, skips_erm: bool) -> None:
+    splits = _splits(dataset)
+    if splits and splits.get("train", {}).get("count", 0) < 2:
+        detail = "the data set has fewer than 2 images in its train split: there is nothing to train on"
+        reasons.add("config_error", "/dataset_id", detail)
+    if not skips_erm and config.erm.select != "last" and splits and "val" not in splits:
+        detail = f"erm.select is {config.erm.select}, but the data set has no val split: set it to last"
+        reasons.add("no_validation_split", "/config/erm/select", detail)
+
+
+def _splits(dataset: Dataset) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (dataset.summary or {}).get("splits", {})
+    return found
+
+
+def _estimate(session: Session, config: JobConfig, dataset: Dataset, body: JobCreate) -> Estimate | None:
+    # A job that is never added to the session: the forecasts take one.
+    job = Job(config=config.model_dump(mode="json"), checkpoint_id=body.checkpoint_id)
+    work = work_of(job, dataset)
+    if work is None:
+        return None
+    counts = work.images
+    pace = learned(session, [work]).get(work.kind, {})
+    seconds: float | None
+    basis: Literal["earlier_jobs", "rough"] | None
+    if all(stage in pace or not count for stage, count in counts.items()):
+        seconds = pace.get("preparing", 0.0) + sum(count * pace.get(stage, 0.0) for stage, count in counts.items())
+        basis = "earlier_jobs"
+    else:
+        seconds = footprint.rough_seconds(
+            config,
+            trained=counts["training_erm"] + counts["finetuning"],
+            explained=counts["masking"],
+            evaluated=counts["evaluating"],
+        )
+        basis = None if seconds is None else "rough"
+    pixels = images.pixels(session, dataset.id)
+    return Estimate(
+        seconds=seconds,
+        basis=basis,
+        images=dict(counts),
+        host_memory_bytes=footprint.host_bytes(config, 3 * sum(pixels.values())),
+        device_memory_bytes=footprint.device_bytes(config),
+        disk_bytes=footprint.disk_bytes(
+            config, archive_bytes=dataset.archive_size or 0, train_pixels=pixels.get("train", 0)
+        ),
+    )
