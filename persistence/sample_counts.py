@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from persistence.sample_filters import EVERYTHING, SampleFilters
 from persistence.tables import SampleCount
 
+_ORDER = {"train": 0, "val": 1, "test": 2}
+
 Kind = tuple[str, int, int, int]
 """Split, class, group (−1: none), outcome."""
 
@@ -48,6 +50,9 @@ def total(session: Session, job_id: uuid.UUID, filters: SampleFilters = EVERYTHI
     return int(session.scalar(statement) or 0)
 
 
-def kinds(session: Session, job_id: uuid.UUID) -> list[SampleCount]:
-    """All counts of a job."""
-    return list(session.scalars(select(SampleCount).where(SampleCount.job_id == job_id, SampleCount.count > 0)))
+def splits(session: Session, job_id: uuid.UUID) -> list[str]:
+    """The splits that have samples: train, val, test, then the named test sets."""
+    found = session.scalars(
+        select(SampleCount.split).where(SampleCount.job_id == job_id, SampleCount.count > 0).distinct()
+    )
+    return sorted(found, key=lambda split: (_ORDER.get(split, len(_ORDER)), split))

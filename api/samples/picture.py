@@ -49,7 +49,7 @@ class Picture:
     def etag(self) -> str:
         """Changes with anything that the picture depends on."""
         digest = hashlib.sha256(repr((_RENDERING, self.query, self.source, self.box, self.fill)).encode())
-        for part in (self.cam if self.query.view == "heatmap" else b"", self.mask):
+        for part in (self.cam if self.query.view in ("heatmap", "map") else b"", self.mask):
             digest.update(len(part).to_bytes(8, "little") + part)
         return digest.hexdigest()[:40]
 
@@ -69,7 +69,7 @@ class Picture:
             raise ObjectCorrupt(source.archive_sha256, str(error)) from None
         if query.view == "masked":
             pixels = masked(pixels, unpack_mask(self.mask, self.height, self.width), self.fill)
-        elif query.view == "heatmap":
+        elif query.view in ("heatmap", "map"):
             cam = np.frombuffer(self.cam, dtype="<f2").reshape(self.cam_shape).astype(np.float32)
-            pixels = heatmap(pixels, cam, self.box)
+            pixels = heatmap(pixels, cam, self.box, alone=query.view == "map")
         return encode(pixels, query.format, query.max_side)

@@ -13,7 +13,7 @@ from api.rendering.pictures import Format
 from api.text import Printable
 from persistence.sample_filters import SampleFilters
 
-View = Literal["original", "heatmap", "mask", "masked"]
+View = Literal["original", "heatmap", "map", "mask", "masked"]
 Model = Literal["before", "after"]
 
 
@@ -124,11 +124,12 @@ class PictureQuery(BaseModel):
     view: View = Field(
         default="original",
         description="original: the image. heatmap: what the model looked at, over the image; parts that the network "
-        "never saw are dark. mask: white = kept, black = masked. masked: the image as finetuning saw it.",
+        "never saw are dark. map: the same without the image. mask: white = kept, black = masked. "
+        "masked: the image as finetuning saw it.",
         examples=["heatmap"],
     )
     model: Model = Field(
-        default="before", description="heatmap only: ERM (before) or MaskTune (after).", examples=["after"]
+        default="before", description="heatmap and map only: ERM (before) or MaskTune (after).", examples=["after"]
     )
     format: Format = Field(default="webp", description="Lossless either way.", examples=["png"])
     max_side: int | None = Field(

@@ -10,12 +10,14 @@ from api.web.checkpoints.pages import router as checkpoints
 from api.web.compare.pages import router as compare
 from api.web.datasets.listing import router as dataset_list
 from api.web.datasets.pages import router as datasets
+from api.web.insight.pages import router as insight
 from api.web.jobs.listing import router as job_list
 from api.web.jobs.pages import router as jobs
 from api.web.jobs.submitting import router as submitting
 from api.web.login.endpoints import router as login
 from api.web.middleware import PageMiddleware
 from api.web.report.endpoints import router as report
+from api.web.saliency.pages import router as saliency
 from api.web.visitors import LoginNeeded, require_visitor, to_login
 
 start = APIRouter(include_in_schema=False)
@@ -39,6 +41,8 @@ _ROUTERS = (
     jobs,
     report,
     compare,
+    insight,
+    saliency,
 )
 
 
