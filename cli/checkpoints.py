@@ -9,6 +9,7 @@ import typer
 
 from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
 from cli.output import Output, moment, record, table
+from cli.resumable import resumable_upload
 from cli.transfer import transfer_bar
 from cli.waiting import wait_until_ready
 
@@ -56,7 +57,7 @@ def upload(
     output = Output.make(json=json)
     with connect(url, api_key) as client:
         with transfer_bar(output.human, "uploading") as advance:
-            uploaded = client.upload(file, advance=advance)
+            uploaded = resumable_upload(client, file, advance=advance)
         body = {"name": name or file.name, "upload_id": uploaded["id"]}
         made = client.post("/v1/checkpoints", {**body, "architecture": architecture, "num_classes": num_classes})
         if wait:

@@ -13,6 +13,7 @@ from cli.client import Client
 from cli.comparison import split_order
 from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
 from cli.output import Output, moment, record, table
+from cli.resumable import resumable_upload
 from cli.transfer import transfer_bar
 from cli.waiting import problem_lines, wait_until_ready
 
@@ -59,7 +60,7 @@ def upload(
     api_key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Upload an archive and make a data set of it."""
+    """Upload an archive and make a data set of it. Broken off, it goes on where it was; known bytes are not sent."""
     output = Output.make(json=json)
     with connect(url, api_key) as client:
         made = upload_dataset(client, archive, name or archive.name, output)
@@ -82,7 +83,7 @@ def delete(dataset: DatasetId, url: UrlOption = None, api_key: KeyOption = None,
 def upload_dataset(client: Client, archive: Path, name: str, output: Output) -> dict[str, Any]:
     """Upload with a progress bar, then register the data set; it is not checked yet."""
     with transfer_bar(output.human, "uploading") as advance:
-        uploaded = client.upload(archive, advance=advance)
+        uploaded = resumable_upload(client, archive, advance=advance)
     made: dict[str, Any] = client.post("/v1/datasets", {"name": name, "upload_id": uploaded["id"]})
     return made
 

@@ -60,6 +60,9 @@ class UploadRead(BaseModel):
     sha256: str | None = Field(
         description="SHA-256 of its bytes, hexadecimal; null until it is complete.", examples=[_HASH]
     )
+    expected_sha256: str | None = Field(
+        default=None, description="SHA-256 that an unfinished upload was announced with.", examples=[None]
+    )
     multipart: Multipart | None = Field(default=None, description="For parts that go to S3.", examples=[None])
     created_at: datetime = Field(description="When it was begun.", examples=["2026-01-31T12:00:00Z"])
     expires_at: datetime = Field(description="When it is deleted by itself.", examples=["2026-02-02T12:00:00Z"])
@@ -92,6 +95,7 @@ class UploadRead(BaseModel):
             size=upload.size,
             received=upload.received,
             sha256=None,
+            expected_sha256=upload.expected_sha256,
             multipart=multipart,
             created_at=upload.created_at,
             expires_at=upload.expires_at,
