@@ -15,6 +15,7 @@ from api.jobs.endpoints import cancel_job, pause_job, resume_job
 from api.jobs.reading import shown
 from api.services import services_of
 from api.transactions import Transaction
+from api.web.insight.pages import insight_values
 from api.web.jobs.curves import curves
 from api.web.jobs.log import line
 from api.web.jobs.timeline import timeline
@@ -39,6 +40,7 @@ def job_page(request: Request, session: Transaction, visitor: Visited, job_id: J
     values |= {"event_types": get_args(EventType), "last_types": sorted(LAST_TYPES)}
     if job.status == "succeeded":
         values |= result_values(session, services_of(request).store, job, values["dataset"])
+        values |= insight_values(session, job)
     return render(request, "jobs/page.html", **values)
 
 
