@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo up test check chaos bench clean
+.PHONY: help install demo up test check fuzz chaos bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -41,6 +41,10 @@ check: $(STAMP) ## Lint, types, import boundaries, migrations match the models
 
 chaos: $(STAMP) ## Kill random processes under running jobs; SEED=1 COUNT=20
 	@$(BIN)/python -m tests.chaos.storm --seed $(or $(SEED),1) --count $(or $(COUNT),20) $(ARGS)
+
+fuzz: $(STAMP) ## Send made-up requests to every operation for some minutes, with another seed each time
+	MASKTUNE_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) MASKTUNE_FUZZ_SEED=$(or $(SEED),$$(date +%s)) \
+	  $(BIN)/python -m pytest tests/api/test_fuzzing.py $(ARGS)
 
 bench: $(STAMP) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -20,7 +20,8 @@ _HEADERS = {
     "Accept-Ranges": {"description": "bytes", "schema": {"type": "string"}},
     "Repr-Digest": {"description": "SHA-256 of the whole file (RFC 9530).", "schema": {"type": "string"}},
 }
-_BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+# application/vnd.safetensors, application/json, or application/octet-stream.
+_BINARY = {"application/*": {"schema": {"type": "string", "format": "binary"}}}
 DOWNLOAD_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "headers": _HEADERS, "content": _BINARY},
     206: {"description": "The part that `Range` asked for.", "headers": _HEADERS, "content": _BINARY},

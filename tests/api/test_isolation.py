@@ -1,7 +1,7 @@
 """No operation shows or changes what belongs to another tenant, works without a key, or does more than its key may.
 
 Made from the OpenAPI document: a new operation is tested without anybody remembering. One that has a new kind of name
-in its path fails here until `_Belongings` knows how to make such a thing.
+in its path fails here until `Belongings` knows how to make such a thing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOT_OF_A_TENANT = {"preset_name"}
 NAMES_A_NEW_FILE = {("put", "/v1/uploads/{upload}")}
 
 
-class _Belongings:
+class Belongings:
     """One of everything that an id in a path can name, all of tenant acme."""
 
     def __init__(self, seeds: Seeds) -> None:
@@ -54,6 +54,8 @@ class _Belongings:
                 return self._seeds.key()
             case "webhook_id":
                 return self._seeds.webhook()
+            case "preset_name":
+                return "biased_mnist"
             case "image_index" | "sample_index":
                 return 0
             case "artifact_name":
@@ -67,8 +69,8 @@ class _Belongings:
 
 
 @pytest.fixture
-def belongings(seeds: Seeds) -> _Belongings:
-    return _Belongings(seeds)
+def belongings(seeds: Seeds) -> Belongings:
+    return Belongings(seeds)
 
 
 @contextmanager
@@ -89,6 +91,11 @@ def _everything(sessions: sessionmaker[Session], store: ObjectStore) -> dict[str
     return found
 
 
+def operation_at(path: str) -> Operation:
+    """An operation with this path."""
+    return next(operation for operation in OPERATIONS if operation.path == path)
+
+
 def about_tenants() -> list[Operation]:
     return [
         operation
@@ -100,7 +107,7 @@ def about_tenants() -> list[Operation]:
 def test_what_belongs_to_another_tenant_is_not_found_and_stays_as_it_is(
     anonymous: TestClient,
     make_key: Callable[..., str],
-    belongings: _Belongings,
+    belongings: Belongings,
     sessions: sessionmaker[Session],
     store: ObjectStore,
 ) -> None:
@@ -117,7 +124,7 @@ def test_what_belongs_to_another_tenant_is_not_found_and_stays_as_it_is(
 
 
 def test_the_owner_sees_what_the_stranger_did_not(
-    anonymous: TestClient, make_key: Callable[..., str], belongings: _Belongings
+    anonymous: TestClient, make_key: Callable[..., str], belongings: Belongings
 ) -> None:
     """Else the test above could pass because nothing was there."""
     owner = {"Authorization": f"Bearer {make_key('acme', scope='admin')}"}
@@ -132,13 +139,13 @@ def test_the_owner_sees_what_the_stranger_did_not(
 def test_what_belongs_to_another_tenant_cannot_be_used_in_a_body(
     anonymous: TestClient,
     make_key: Callable[..., str],
-    belongings: _Belongings,
+    belongings: Belongings,
     sessions: sessionmaker[Session],
     store: ObjectStore,
 ) -> None:
     stranger = {"Authorization": f"Bearer {make_key('other', scope='admin')}"}
     with transaction(sessions) as session:
-        own = _Belongings(Seeds(sessions, store, tenants.get_or_create(session, "other").id))
+        own = Belongings(Seeds(sessions, store, tenants.get_or_create(session, "other").id))
     naming = [operation for operation in OPERATIONS if operation.body_ids()]
     assert len(naming) >= 3
     for operation in naming:
@@ -156,7 +163,7 @@ def test_what_belongs_to_another_tenant_cannot_be_used_in_a_body(
 
 
 def test_without_a_key_every_operation_but_health_answers_401(
-    anonymous: TestClient, belongings: _Belongings, sessions: sessionmaker[Session], store: ObjectStore
+    anonymous: TestClient, belongings: Belongings, sessions: sessionmaker[Session], store: ObjectStore
 ) -> None:
     values = {name: uuid.uuid4() for operation in OPERATIONS for name in operation.parameters}
     with nothing_changes(sessions, store, "without a key"):
@@ -183,7 +190,7 @@ def test_every_operation_declares_one_scope_that_fits_what_it_does() -> None:
 def test_a_key_may_do_no_more_than_its_scope(
     anonymous: TestClient,
     make_key: Callable[..., str],
-    belongings: _Belongings,
+    belongings: Belongings,
     sessions: sessionmaker[Session],
     store: ObjectStore,
     held: str,
