@@ -48,6 +48,11 @@ def shown_once(made: Mapping[str, Any]) -> dict[str, Any]:
     return {"api_key": secret, **{name: value for name, value in made.items() if value != secret}}
 
 
+def login_address(env: Mapping[str, str], url: str, *, tenant: str = TENANT) -> str:
+    """An address below `url` that logs one browser in, once, within 15 minutes."""
+    return url + str(admin(env, "login-link", "--tenant", tenant)["path"])
+
+
 def admin(env: Mapping[str, str], *arguments: str) -> Any:
     """Run one of the API's administration commands and return its JSON answer."""
     printed = run_module(["api.admin", *arguments, "--json"], env).strip()

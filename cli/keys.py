@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.api_key import TENANT, admin, create_key, rotate_key
-from cli.database import database
+from cli.api_key import TENANT, admin, create_key, login_address, rotate_key
+from cli.database import database, running_services
+from cli.errors import ServicesError
 from cli.home import resolve_home
 from cli.options import HomeOption, JsonOption
 from cli.output import Output, moment, record, table
@@ -73,3 +74,19 @@ def revoke(
     with database(resolve_home(home)) as env:
         answer = admin(env, "revoke-key", key_id)
     Output.make(json=json).result(answer if answer is not None else {"id": key_id}, f"revoked {key_id}")
+
+
+@app.command("login-link")
+def login_link(
+    tenant: Annotated[str, typer.Option(help="Whose things the browser may see.")] = TENANT,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Print an address that logs one browser in to the running service, once, within 15 minutes."""
+    folder = resolve_home(home)
+    running = running_services(folder)
+    if running is None:
+        raise ServicesError(f"no services run over {folder.path}: start them with masktune up")
+    with database(folder) as env:
+        address = login_address(env, running.url, tenant=tenant)
+    Output.make(json=json).result({"address": address}, address)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from cli.api_key import ensure_key
+from cli.api_key import ensure_key, login_address
 from cli.database import DATABASE_VARIABLE, REDIS_VARIABLE, environment, migrate, running_services, try_lock
 from cli.errors import ServicesError
 from cli.guard import Guard
@@ -54,6 +54,7 @@ class LocalServices:
         self._processes: list[ServiceProcess] = []
         self._restarts: list[float] = []
         self._database_url = ""
+        self._env: dict[str, str] = {}
         self._guard: Guard | None = None
 
     def __enter__(self) -> Self:
@@ -76,6 +77,10 @@ class LocalServices:
         """Raises `ServicesError` with the last log lines when a service has ended by itself."""
         for process in self._processes:
             process.require_running()
+
+    def login_address(self) -> str:
+        """A fresh address that logs one browser in, once, within 15 minutes."""
+        return login_address(self._env, self.url)
 
     def restart_ended(self) -> list[str]:
         """Start again what has ended by itself, and say what that was. Raises once it happens too often."""
@@ -109,6 +114,7 @@ class LocalServices:
         self._guard = Guard(self.home.path)
         self._stack.callback(self._guard.dismiss)
         env = environment(self.home, **self._start_stores())
+        self._env = env
         self._database_url = env[DATABASE_VARIABLE]
         self._status("applying the migrations")
         migrate(self.home, env)

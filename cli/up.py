@@ -22,7 +22,7 @@ def up(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Serve the API, a job worker and an intake worker over the data folder until Ctrl-C.
+    """Serve the web pages, the API, a job worker and an intake worker over the data folder until Ctrl-C.
 
     What ends by itself is started again. Starting once more finds everything that was there.
     """
@@ -35,8 +35,10 @@ def up(
                 folder, command="up", port=port, signals=signals, status=lambda step: output.say(f"  {step} …")
             ) as services:
                 docs = f"{services.url}/docs"
+                login = services.login_address()
                 ready = {
                     "url": services.url,
+                    "login": login,
                     "docs": docs,
                     "api_key_file": str(folder.key),
                     "home": str(folder.path),
@@ -45,6 +47,8 @@ def up(
                 }
                 lines = [
                     "",
+                    f"  open      {login}",
+                    "            (logs one browser in, within 15 minutes; another: masktune keys login-link)",
                     f"  address   {services.url}",
                     f"  API docs  {docs}",
                     f"  API key   {folder.key}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,19 +14,21 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from api.errors import ApiError, field_problems
+from api.jobs.dry_run import Advice, Estimate, rehearse
 from api.jobs.endpoints import queue_job
 from api.jobs.schemas import JobCreate
-from api.jobs.submission import check_checkpoint, check_dataset, checked_config
-from api.readiness import require_checkpoint, require_dataset
+from api.jobs.submission import checked_config
+from api.services import services_of
 from api.transactions import Transaction
 from api.web.cursors import Cursor, as_id
-from api.web.formats import sentence
+from api.web.formats import duration, sentence, size
 from api.web.jobs.fields import FIRST, changes, fields, place_of, sections, texts
 from api.web.templates import render
 from api.web.visitors import Changing, Form, Visited, Visitor
 from masktune_core.config import ARCHITECTURES, PRESETS, JobConfig
 from persistence import checkpoints, datasets, jobs
 from persistence.errors import Conflict, NotFound, QuotaExceeded
+from persistence.settings import Settings
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,6 +42,15 @@ class FormProblem:
 
     place: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the checks found."""
+
+    problems: list[FormProblem]
+    warnings: Sequence[Advice] = ()
+    estimate: Estimate | None = None
 
 
 @router.get("/jobs/new")
@@ -78,22 +89,27 @@ def config_fields(request: Request, session: Transaction, visitor: Visited, pres
 
 
 @router.post("/jobs/check")
-def check_job(session: Transaction, visitor: Changing, form: Form) -> Response:
-    """What would be wrong with the form as it stands, by the checks of a submission; nothing is queued."""
-    problems = _problems(session, visitor, form)
-    return JSONResponse({"problems": [{"place": p.place, "detail": p.detail} for p in problems]})
+def check_job(request: Request, session: Transaction, visitor: Changing, form: Form) -> Response:
+    """What would be wrong with the form as it stands, and what the job would take; nothing is queued."""
+    found = _checked(session, services_of(request).settings, visitor, form)
+    return JSONResponse(
+        {
+            "problems": [{"place": each.place, "detail": each.detail} for each in found.problems],
+            "warnings": [sentence(warning.message) for warning in found.warnings],
+            "estimate": _told(found.estimate),
+        }
+    )
 
 
 @router.post("/jobs")
 def submit_job(request: Request, session: Transaction, visitor: Changing, form: Form) -> Response:
     """Submit, and go to the job; or the form again, with what is wrong beside the fields."""
-    problems = _problems(session, visitor, form)
+    problems = _checked(session, services_of(request).settings, visitor, form).problems
     if not problems:
         try:
             with session.begin_nested():  # a refused submission must leave nothing behind
-                body = _body(form)
                 key = str(form.get("idempotency_key") or uuid.uuid4())
-                job = queue_job(request, session, visitor.principal, body, Response(), key)
+                job = queue_job(request, session, visitor.principal, _body(form), Response(), key)
             return RedirectResponse(f"/jobs/{job.id}", status_code=303)
         except (ApiError, Conflict, NotFound, QuotaExceeded) as error:
             problems = _shown(error)
@@ -115,43 +131,54 @@ def _body(form: Mapping[str, Any]) -> JobCreate:
     )
 
 
-def _problems(session: Session, visitor: Visitor, form: Mapping[str, Any]) -> list[FormProblem]:
-    """Everything that a submission would refuse, as far as it can be told without submitting."""
-    found: list[FormProblem] = []
+def _checked(session: Session, settings: Settings, visitor: Visitor, form: Mapping[str, Any]) -> Checked:
+    """Everything that a submission would refuse or the job would fail by, told without submitting."""
     if not form.get("dataset"):
-        found.append(FormProblem("dataset", "Choose a data set."))
-    preset = str(form.get("preset") or "") or None
-    try:
-        config = checked_config(preset, changes(form, PRESETS.get(preset or "", JobConfig())))
-    except ApiError as error:
-        return [*found, *_shown(error)]
-    if found:
-        return found
+        problems = [FormProblem("dataset", "Choose a data set.")]
+        preset = str(form.get("preset") or "") or None
+        try:
+            checked_config(preset, changes(form, PRESETS.get(preset or "", JobConfig())))
+        except ApiError as error:
+            problems += _shown(error)
+        return Checked(problems)
     try:
         body = _body(form)
-        dataset = require_dataset(datasets.get(session, visitor.tenant_id, body.dataset_id))
-        check_dataset(config, dataset)
-        if body.checkpoint_id is not None:
-            weights = require_checkpoint(checkpoints.get(session, visitor.tenant_id, body.checkpoint_id))
-            check_checkpoint(config, dataset, weights)
     except ValidationError as error:
-        return [
-            FormProblem(place_of(str(problem.get("pointer", ""))), str(problem["detail"]))
-            for problem in field_problems(error.errors(), prefix=("body",))
-        ]
-    except (ApiError, NotFound) as error:
-        return _shown(error)
-    return []
+        listed = field_problems(error.errors(), prefix=("body",))
+        return Checked(
+            [FormProblem(place_of(str(each.get("pointer", ""))), _sentence(each["detail"])) for each in listed]
+        )
+    found = rehearse(session, settings, visitor.tenant_id, body)
+    problems = [FormProblem(place_of(reason.pointer), _sentence(reason.detail)) for reason in found.reasons]
+    return Checked(problems, found.warnings, found.estimate)
+
+
+def _told(estimate: Estimate | None) -> str:
+    """ "About 38 s, as jobs like it went; 0.7 GiB of memory, 12 MiB of disk." """
+    if estimate is None:
+        return ""
+    parts = []
+    if estimate.seconds is not None:
+        basis = "as earlier jobs like it went" if estimate.basis == "earlier_jobs" else "a rough guess, for a CPU"
+        parts.append(f"about {duration(estimate.seconds)}, {basis}")
+    parts.append(f"{size(estimate.host_memory_bytes)} of memory")
+    if estimate.disk_bytes is not None:
+        parts.append(f"{size(estimate.disk_bytes)} of disk")
+    return sentence("; ".join(parts))
 
 
 def _shown(error: ApiError | Conflict | NotFound | QuotaExceeded) -> list[FormProblem]:
     if isinstance(error, ApiError):
         listed = error.extras.get("errors")
         if listed:
-            return [FormProblem(place_of(str(each.get("pointer", ""))), _sentence(each["detail"])) for each in listed]
+            return _listed(listed)
         return [FormProblem(_place_by_code(error.code), _sentence(error.detail))]
     code = error.code
     return [FormProblem(_place_by_code(code), _sentence(str(error)))]
+
+
+def _listed(problems: Sequence[Mapping[str, Any]]) -> list[FormProblem]:
+    return [FormProblem(place_of(str(each.get("pointer", ""))), _sentence(each["detail"])) for each in problems]
 
 
 def _place_by_code(code: str) -> str:

@@ -8,6 +8,7 @@ let asked = 0;
 const touched = new Set();
 
 if (form) {
+  if (form.elements.dataset.value) check();
   form.addEventListener("input", (event) => {
     if (event.target.name) touched.add(placeOf(event.target));
     clearTimeout(timer);
@@ -24,6 +25,12 @@ if (form) {
   });
 }
 
+function paragraph(text) {
+  const element = document.createElement("p");
+  element.textContent = text;
+  return element;
+}
+
 function placeOf(element) {
   return element.name.replace(/^config\./, "");
 }
@@ -38,12 +45,15 @@ async function check() {
       body: new URLSearchParams(new FormData(form)),
     });
     if (!answer.ok) throw new Error(String(answer.status));
-    const { problems } = await answer.json();
+    const { problems, warnings, estimate } = await answer.json();
     if (mine !== asked) return; // a newer question is on its way
     show(problems);
     const open = problems.length;
-    state.textContent = open ? `${open} ${open === 1 ? "thing" : "things"} to put right.` : "Ready to submit.";
+    state.textContent = open ? `${open} ${open === 1 ? "thing" : "things"} to put right.` : `Ready to submit. ${estimate}`;
     state.className = open ? "error" : "muted";
+    const advice = form.querySelector("[data-advice]");
+    advice.hidden = !warnings.length;
+    advice.replaceChildren(...warnings.map(paragraph));
   } catch {
     state.textContent = "Not checked: the server cannot be reached.";
   }
