@@ -20,6 +20,7 @@ from persistence import (
     checkpoints,
     datasets,
     events,
+    insights,
     jobs,
     metrics,
     objects,
@@ -160,6 +161,28 @@ class Seeds:
         with transaction(self.sessions) as session:
             samples.copy_in(session, job_id, token, rows)
 
+    def insight(self, job_id: uuid.UUID, token: uuid.UUID) -> None:
+        """Two classes on a grid of 2×2: the first has a shortcut in the top left corner, the second nothing masked."""
+        cluster = {
+            "images": 90,
+            "share": 0.9,
+            "top": 0.1,
+            "left": 0.1,
+            "radius": 0.01,
+            "masked_fraction": 0.04,
+            "overlap": 0.8,
+            "similarity": 0.9,
+            "tightness": 0.72,
+            "examples": [0, 2],
+        }
+        classes = [
+            {"label": 0, "name": "0-4", "images": 110, "masked": 100, "clusters": [cluster]},
+            {"label": 1, "name": "5-9", "images": 3, "masked": 0, "clusters": []},
+        ]
+        maps = zlib.compress(bytes(range(9 * 4)))
+        with transaction(self.sessions) as session:
+            insights.put(session, job_id, token, {"grid": 2, "clustered": 113, "classes": classes}, maps)
+
     def artifact(self, job_id: uuid.UUID, token: uuid.UUID, name: str, content: bytes) -> str:
         sha256 = self.put(content)
         with transaction(self.sessions) as session:
@@ -181,12 +204,14 @@ class Seeds:
         job_id = self.job(self.pictured_dataset(), config)
         token = self.claim(job_id)
         self.samples(job_id, token, [pictured_sample(index) for index in range(IMAGES)])
+        self.insight(job_id, token)
         self.finish(job_id, token)
         return job_id
 
     def finish_pictured(self, job_id: uuid.UUID, token: uuid.UUID) -> None:
         """End a claimed job over `pictured_dataset` with one of everything that a job leaves behind."""
         self.samples(job_id, token, [pictured_sample(index) for index in range(IMAGES)])
+        self.insight(job_id, token)
         self.artifact(job_id, token, "masktune.safetensors", b"weights of the job")
         self.finish(job_id, token)
 
@@ -239,4 +264,7 @@ def pictured_sample(index: int) -> dict[str, Any]:
         cam_before=cam(index, after=False).tobytes(),
         cam_after=cam(index, after=True).tobytes(),
         mask=zlib.compress(np.packbits(keep.reshape(-1)).tobytes()),
+        heatmap_distance=index / 10,
+        probabilities_before=np.array([0.25, 0.75], dtype=np.float16).tobytes(),
+        probabilities_after=np.array([1 - index / 10, index / 10], dtype=np.float16).tobytes(),
     )
