@@ -1,0 +1,1 @@
+"""What strangers may send: archives, images and checkpoints that mean harm or are broken."""
