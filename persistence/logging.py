@@ -13,10 +13,12 @@ import structlog
 from persistence.settings import Settings
 
 _SECRET_NAMES: Final = frozenset(
-    {"authorization", "password", "secret", "api_key", "cookie", "database_url", "redis_url"}
+    {"authorization", "password", "secret", "api_key", "cookie", "database_url", "redis_url", "token", "csrf_token"}
 )
-_SECRET_TEXT: Final = re.compile(r"mt_[A-Za-z0-9_-]{20,}|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)")
-"""An API key's secret, or the user and password of a URL."""
+_SECRET_TEXT: Final = re.compile(
+    r"mt_[A-Za-z0-9_-]{20,}|whsec_[A-Za-z0-9+/=_-]{16,}|(?<=[?&]token=)[^&\s\"]+|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
+)
+"""The secret of an API key or a webhook, a login link's token, or the user and password of a URL."""
 _HIDDEN: Final = "[hidden]"
 
 

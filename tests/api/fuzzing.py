@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 from schemathesis import GenerationMode
 from schemathesis.checks import CheckFunction
+from schemathesis.core.result import Ok
 from schemathesis.core.transport import Response
-from schemathesis.generation.case import Case
+from schemathesis.generation.case import Case as AnyCase
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -27,6 +28,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 schemathesis.serializer.alias(["application/offset+octet-stream"], "application/octet-stream")
+
+Case = AnyCase[Any]
 
 SECONDS: Final = 10
 """An answer that takes longer counts as a hang."""
@@ -81,7 +84,7 @@ class Fuzzer:
 
         `names` gives values for a path template's parameters; most requests use them, so that they reach what exists.
         """
-        operations = [found.ok() for found in self.schema.get_all_operations()]
+        operations = [found.ok() for found in self.schema.get_all_operations() if isinstance(found, Ok)]
         # What deletes comes last, so that the others find something.
         for operation in sorted(operations, key=lambda operation: operation.method.upper() == "DELETE"):
             known = dict(names(operation.path))
@@ -108,7 +111,8 @@ class Fuzzer:
 
     def send(self, case: Case) -> Response:
         """Send one request and check its answer."""
-        case.headers = CaseInsensitiveDict({**(case.headers or {}), "Authorization": f"Bearer {self._key}"})
+        case.headers = CaseInsensitiveDict(case.headers or {})
+        case.headers["Authorization"] = f"Bearer {self._key}"
         response = case.call(base_url=self._url, timeout=SECONDS)
         if response.status_code == 401:
             self._key = self._make_key()  # It deleted itself.

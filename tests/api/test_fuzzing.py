@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, settings
-from schemathesis.generation.case import Case
 from schemathesis.generation.stateful import run_state_machine_as_test
 
 from persistence.settings import Settings
 from tests.api.conftest import serving
-from tests.api.fuzzing import Fuzzer
+from tests.api.fuzzing import Case, Fuzzer
 from tests.api.seeds import Seeds
 from tests.api.test_isolation import Belongings, operation_at
 
