@@ -14,15 +14,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+from tusclient.client import TusClient
 
 from benchmarks.table import Row, compare
 from cli.embedded import EmbeddedPostgres
 from migrations import runner
+from tests.fixtures.cutting_proxy import cutting_proxy
+from tests.fixtures.tus_client import sha256, upload_through
 
 _MIB = 2**20
 _START_SECONDS = 60.0
+_TUS_CHUNK = 64 * _MIB
+_INTERRUPTED_BYTES = 4 * _MIB
 
 
 def run(quick: bool) -> list[Row]:
@@ -40,7 +47,15 @@ def run(quick: bool) -> list[Row]:
                 lambda: _copy_and_hash(source, root / "copy.bin"),
                 rounds=1 if quick else 3,
             )
+            tus = compare(
+                lambda: _upload_with_tus(port, key, source, root / "home" / "objects"),
+                lambda: _copy_and_hash(source, root / "copy.bin"),
+                rounds=1 if quick else 3,
+            )
             peak = _peak_mib(pid)
+            uploads = 20 if quick else 100
+            right, breaks = _interrupted(port, key, uploads)
+            after = _peak_mib(pid)
     rows = [
         Row(
             f"upload of {mebibytes} MiB",
@@ -50,11 +65,30 @@ def run(quick: bool) -> list[Row]:
             unit="MiB/s",
             at_least=0.5,
             note=f"cp + sha256sum of the same file; median of {timed.rounds}",
-        )
+        ),
+        Row(
+            f"tus upload of {mebibytes} MiB",
+            measured=mebibytes / tus.measured_seconds,
+            baseline=mebibytes / tus.baseline_seconds,
+            ratio=tus.speedup,
+            unit="MiB/s",
+            at_least=0.2,
+            note=f"in requests of {_TUS_CHUNK // _MIB} MiB, each made durable; cp + sha256sum; median of {tus.rounds}",
+        ),
+        Row(
+            f"{uploads} parallel interrupted uploads",
+            measured=float(uploads - right),
+            unit="wrong hashes",
+            at_most=0.0,
+            note=f"{_INTERRUPTED_BYTES // _MIB} MiB each with tuspy, cut {breaks} times at random bytes and resumed",
+        ),
     ]
     if peak is not None:
         note = "peak resident memory of the API process over all uploads"
         rows.append(Row("API memory while uploading", measured=peak, unit="MiB", at_most=200.0, note=note))
+    if after is not None:
+        note = f"the same with {uploads} more at a time"
+        rows.append(Row("API memory with parallel uploads", measured=after, unit="MiB", at_most=1500.0, note=note))
     return rows
 
 
@@ -80,6 +114,31 @@ def _upload(port: int, key: str, source: Path, objects: Path) -> None:
         raise RuntimeError(f"the upload was answered with {response.status}: {body}")
 
 
+def _upload_with_tus(port: int, key: str, source: Path, objects: Path) -> None:
+    for stored in (path for path in objects.rglob("*") if path.is_file()):
+        stored.unlink()
+    client = TusClient(f"http://127.0.0.1:{port}/v1/uploads", headers={"Authorization": f"Bearer {key}"})
+    client.uploader(str(source), chunk_size=_TUS_CHUNK).upload()
+
+
+def _interrupted(port: int, key: str, uploads: int) -> tuple[int, int]:
+    """How many of so many uploads at a time, over a line that is cut at random, have the right hash; and the cuts."""
+    files = [os.urandom(_INTERRUPTED_BYTES) for _ in range(uploads)]
+    with cutting_proxy(port, seed=0, longest=_INTERRUPTED_BYTES, share=0.7) as (bad, cuts):
+        url = f"http://127.0.0.1:{bad}"
+        with ThreadPoolExecutor(uploads) as pool:
+            sent = pool.map(lambda number: upload_through(url, key, files[number], seed=number)[0], range(uploads))
+            addresses = [address.split(str(bad))[1] for address in sent]
+    right = 0
+    for address, content in zip(addresses, files, strict=True):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}{address}", headers={"Authorization": f"Bearer {key}"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            right += json.loads(response.read())["sha256"] == sha256(content)
+    return right, len(cuts)
+
+
 def _copy_and_hash(source: Path, target: Path) -> None:
     if target.exists():
         target.unlink()
@@ -99,6 +158,7 @@ def _api(root: Path) -> Iterator[tuple[int, str, int]]:
             "MASKTUNE_DATABASE_URL": postgres.url,
             "MASKTUNE_REDIS_URL": f"redis+socket://{root}/none.sock",  # an upload sends no task
             "MASKTUNE_HOME": str(home),
+            "MASKTUNE_RATE_LIMIT_REQUESTS": "1000000",
         }
         key = _make_key(environment)
         port = _free_port()
