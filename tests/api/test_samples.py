@@ -182,7 +182,8 @@ def test_a_sample_tells_the_probability_of_every_class(client: TestClient, seeds
 
 def test_the_total_counts_what_the_list_shows(client: TestClient, seeds: Seeds) -> None:
     job_id = seeds.finished_job()
-    for query in ({}, {"split": "test:biased"}, {"flipped": "any"}, {"label": 1, "correct_after": "true"}):
+    queries: list[dict[str, Any]] = [{}, {"split": "test:biased"}, {"flipped": "any"}, {"label": 1, "flipped": "fixed"}]
+    for query in queries:
         total = client.get(f"/v1/jobs/{job_id}/samples/total", params=query).json()["total"]
         assert total == len(browse(client, job_id, **query))
     assert client.get(f"/v1/jobs/{job_id}/samples/total?min_confidence=0.5").json() == {"total": None}
