@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from persistence.database import transaction
 from persistence.logging import configure_logging
-from persistence.settings import Settings
 from persistence.tables import Dataset, Job
 from tests.fixtures.records import make_dataset, make_job
 from worker.context import Context
@@ -37,10 +36,9 @@ REQUEST = "req-4711"
 
 
 @pytest.fixture(autouse=True)
-def json_lines(settings: Settings, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+def _as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    configure_logging(settings, json=True)
     yield
     root.handlers, root.level = handlers, level
     structlog.reset_defaults()
@@ -62,6 +60,7 @@ def test_a_jobs_lines_carry_the_request_that_submitted_it(
     with transaction(sessions) as session:
         job = session.get_one(Job, make_job(session, tenant, max_attempts=1).id)
         job.request_id = REQUEST
+    configure_logging(saying.settings, json=True)
     run_job(saying, job.id)
     logged = [line for line in lines(capfd) if line.get("job_id") == str(job.id)]
     assert {line["event"] for line in logged} >= {"attempt_started", "said_by_the_child", "attempt_ended"}
@@ -74,6 +73,7 @@ def test_a_data_sets_lines_carry_the_request_that_made_it(
     with transaction(sessions) as session:
         dataset = session.get_one(Dataset, make_dataset(session, tenant, ready=False).id)
         dataset.request_id = REQUEST
+    configure_logging(saying.settings, json=True)
     check_dataset(saying, dataset.id)
     logged = [line for line in lines(capfd) if line.get("dataset_id") == str(dataset.id)]
     assert {line["event"] for line in logged} >= {"said_by_the_child"}
