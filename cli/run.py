@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -48,6 +49,7 @@ def run(
 
     On several GPUs: torchrun --nproc-per-node 2 -m cli run …, with the same options.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as a worker's trainer has it, and before torch is imported
     output = Output.make(json=json)
     config = resolve(preset, parse_changes(settings or []))
     out.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,9 @@ from typing import Any, TextIO
 _TAIL_LINES = 50
 _LINE_CHARACTERS = 2000
 _READER_SECONDS = 2.0
+# torch's threads sleep while they wait for each other. By default they spin, which on a machine that does other things
+# too takes the core from the very thread they wait for. Results are the same to the bit.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class Child:
@@ -43,7 +46,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env={**_WAITING, **os.environ, **(environment or {})},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, name=f"output-{self.pid}", daemon=True)

@@ -69,6 +69,18 @@ def test_a_child_sees_what_is_added_to_its_environment() -> None:
     assert child.log == (f"3 {os.environ['HOME']}",)
 
 
+def test_threads_of_a_child_sleep_while_they_wait_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wanted, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        if wanted is None:
+            monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        else:
+            monkeypatch.setenv("OMP_WAIT_POLICY", wanted)
+        child = Child(python("import os; print(os.environ['OMP_WAIT_POLICY'])"), {}, output=io.StringIO())
+        assert child.wait(10) == 0
+        child.close()
+        assert child.log == (expected,)
+
+
 def test_closing_ends_the_child_and_everything_it_started() -> None:
     child = Child(["/bin/sh", "-c", "sleep 60 & echo $!; wait"], {}, output=io.StringIO())
     while not child.log:
