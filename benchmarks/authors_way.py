@@ -1,7 +1,7 @@
 """The steps of MaskTune as its authors' scripts do them, written anew: the baseline of `pipeline.py`.
 
-Images are files; torch's `DataLoader` with worker processes reads them through torchvision. For every training image the
-PyPI package grad-cam makes the map, with a full backward pass, on the CPU; the threshold is NumPy's, image by image; the
+Images are files; worker processes of `DataLoader` read them through torchvision. For every training image the PyPI
+package grad-cam makes the map, with a full backward pass, on the CPU; the threshold is NumPy's, image by image; the
 masked image is written as a file, and finetuning reads those files.
 """
 
