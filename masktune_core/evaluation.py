@@ -252,6 +252,15 @@ def evaluate(
     return Evaluation({name: evaluate_split(model, loader, dataset, name, batch_size=batch_size) for name in names})
 
 
+def background_gap(evaluation: Evaluation) -> float | None:
+    """BG-gap of the Backgrounds Challenge: how much accuracy falls when the background is another class's.
+
+    Accuracy on `test:mixed_same` less that on `test:mixed_rand` (Xiao et al. 2020, section 3); None without both.
+    """
+    same, rand = (evaluation.splits.get(f"test:{name}") for name in ("mixed_same", "mixed_rand"))
+    return None if same is None or rand is None else same.accuracy - rand.accuracy
+
+
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
     """For JSON: {split: {accuracy, count, …, groups: [{name, accuracy, count, low, high}], …}}."""
     return {name: asdict(split) for name, split in evaluation.splits.items()}

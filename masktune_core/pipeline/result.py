@@ -14,7 +14,7 @@ import numpy as np
 from masktune_core.callbacks import Metric
 from masktune_core.checkpoint import save_checkpoint
 from masktune_core.config import JobConfig
-from masktune_core.evaluation import Evaluation, Predictions, SplitEvaluation, as_dict, score_split
+from masktune_core.evaluation import Evaluation, Predictions, SplitEvaluation, as_dict, background_gap, score_split
 from masktune_core.manifest import config_sha256, deciding_config, describe_machine
 from masktune_core.pipeline.rejecting import judge_rejecting
 from masktune_core.pipeline.session import Session
@@ -96,6 +96,7 @@ def finish(session: Session, found: Mapping[str, Sequence[Predictions]]) -> Resu
         "erm": as_dict(evaluations[0]),
         "masktune": as_dict(evaluations[-1]),
         "rounds": [as_dict(evaluation) for evaluation in evaluations[1:]],
+        "bg_gap": [background_gap(evaluation) for evaluation in evaluations],
         "unmasked_images": state.unmasked,
         "masked_fraction": [pixels / len(session.train) for pixels in state.masked_pixels],
         "selective": rejecting.report,
@@ -118,7 +119,12 @@ def finish(session: Session, found: Mapping[str, Sequence[Predictions]]) -> Resu
 
 
 def _metrics(evaluation: Evaluation, iteration: int) -> list[Metric]:
-    return [row for split, figures in evaluation.splits.items() for row in _split_metrics(split, figures, iteration)]
+    rows = [row for split, figures in evaluation.splits.items() for row in _split_metrics(split, figures, iteration)]
+    gap = background_gap(evaluation)
+    if gap is not None:
+        count = evaluation.splits["test:mixed_rand"].count
+        rows.append(Metric("evaluating", iteration, 0, "test:mixed_rand", None, "bg_gap", gap, count))
+    return rows
 
 
 def _split_metrics(split: str, figures: SplitEvaluation, iteration: int) -> list[Metric]:

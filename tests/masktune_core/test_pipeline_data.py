@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,18 @@ def test_a_rate_that_is_too_high_ends_in_a_clear_error_and_no_files(small_biased
     with pytest.raises(TrainingDiverged, match=r"ERM, epoch \d.*lower erm\.optimizer\.lr"):
         run(resolve_config("biased_mnist", changes), small_biased, work_dir=tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_gap_between_backgrounds_is_reported_where_both_test_sets_are_there(tmp_path: Path) -> None:
+    splits = ("train", "train", "test:mixed_same", "test:mixed_rand", "test:only_fg")
+    images = [picture(i, 28, 28) for i in range(50)]
+    config = resolve_config("biased_mnist", {"erm": {"epochs": 1, "batch_size": 8}})
+    with write_dataset(tmp_path / "dataset.zip", images, splits=splits) as dataset:
+        result = run(config, dataset, work_dir=tmp_path / "run")
+    reported = [(row.iteration, row.split, row.value) for row in result.metrics if row.name == "bg_gap"]
+    expected = [
+        evaluation.splits["test:mixed_same"].accuracy - evaluation.splits["test:mixed_rand"].accuracy
+        for evaluation in (result.erm, result.masktune)
+    ]
+    assert reported == [(number, "test:mixed_rand", gap) for number, gap in enumerate(expected)]
+    assert json.loads(result.artifacts["result.json"].read_text())["bg_gap"] == expected
