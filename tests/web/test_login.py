@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from api import cookies
 from api.web.login.endpoints import local
-from persistence import api_keys, login_attempts
+from persistence import api_keys, login_attempts, tenants
 from persistence.database import transaction
 from tests.api.seeds import Seeds
 from tests.web.conftest import csrf_of
@@ -60,11 +60,11 @@ def test_a_form_from_elsewhere_logs_nobody_in(browser: TestClient, key: str) -> 
     assert browser.post("/login", data={"api_key": key}, follow_redirects=False).status_code == 403
 
 
-def test_a_link_logs_in_once(browser: TestClient, make_link: Callable[[str], str]) -> None:
-    link = make_link("acme")
+def test_a_link_logs_in_once(browser: TestClient, make_link: Callable[[str], str], tenant: str) -> None:
+    link = make_link(tenant)
     answer = browser.get(link, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    assert "acme" in browser.get("/jobs").text
+    assert tenant in browser.get("/jobs").text
     # Opened again where it worked before, it just goes on.
     assert browser.get(link, follow_redirects=False).status_code == 303
     browser.cookies.clear()
@@ -99,11 +99,11 @@ def test_logging_out_ends_the_session_here_and_not_just_the_cookie(visitor: Test
 
 
 def test_logging_out_everywhere_ends_the_other_browsers_too(
-    visitor: TestClient, make_link: Callable[[str], str]
+    visitor: TestClient, make_link: Callable[[str], str], tenant: str
 ) -> None:
     first = visitor.cookies[cookies.SESSION]
     visitor.cookies.clear()
-    visitor.get(make_link("acme"), follow_redirects=False)
+    visitor.get(make_link(tenant), follow_redirects=False)
     visitor.post("/logout", data={"csrf_token": csrf_of(visitor), "everywhere": "1"}, follow_redirects=False)
     visitor.cookies.set(cookies.SESSION, first)
     assert visitor.get("/jobs", follow_redirects=False).status_code == 303
@@ -115,12 +115,12 @@ def test_logging_out_needs_the_pages_token(visitor: TestClient) -> None:
 
 
 def test_a_revoked_key_ends_the_sessions_that_it_opened(
-    browser: TestClient, key: str, sessions: sessionmaker[Session]
+    browser: TestClient, key: str, sessions: sessionmaker[Session], tenant: str
 ) -> None:
     log_in(browser, key)
     assert browser.get("/jobs", follow_redirects=False).status_code == 200
     with transaction(sessions) as session:
-        for row in api_keys.list_keys(session):
+        for row in api_keys.list_keys(session, tenants.get_or_create(session, tenant).id):
             api_keys.revoke(session, row.id)
     assert browser.get("/jobs", follow_redirects=False).status_code == 303
 

@@ -12,7 +12,7 @@ from api.readiness import require_dataset
 from api.text import Printable
 from api.transactions import Transaction
 from api.web.cursors import given
-from api.web.datasets.view import counts, tile
+from api.web.datasets.view import counts, split_order, tile
 from api.web.templates import render
 from api.web.visitors import Changing, Visited
 from persistence import datasets, jobs
@@ -33,8 +33,9 @@ def dataset_page(request: Request, session: Transaction, visitor: Visited, datas
     dataset = datasets.get(session, visitor.tenant_id, dataset_id)
     values: dict[str, Any] = {"dataset": dataset}
     if dataset.status == "ready":
-        split = "train" if "train" in (dataset.summary or {}).get("splits", {}) else ""
-        values |= {"classes": counts(dataset, "classes"), "groups": counts(dataset, "groups")}
+        splits = sorted((dataset.summary or {}).get("splits", {}), key=split_order)
+        split = "train" if "train" in splits else ""
+        values |= {"splits": splits, "classes": counts(dataset, "classes"), "groups": counts(dataset, "groups")}
         values |= _tiles(session, dataset, split=split)
         values["jobs"] = jobs.list_page(session, visitor.tenant_id, dataset_id=dataset.id, limit=_JOBS).rows
     return render(request, "datasets/page.html", **values)

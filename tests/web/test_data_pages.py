@@ -1,0 +1,117 @@
+"""Pages about data sets and checkpoints."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from html import unescape
+
+from starlette.testclient import TestClient
+
+from api.web.datasets.view import counts
+from persistence.tables import Dataset
+from tests.api.seeds import Seeds
+from tests.web.conftest import csrf_of
+
+
+def test_the_lists_offer_an_upload_and_name_what_is_there(visitor: TestClient, seeds: Seeds) -> None:
+    assert 'data-upload="/v1/datasets"' in visitor.get("/datasets").text
+    assert 'data-upload="/v1/checkpoints"' in visitor.get("/checkpoints").text
+    dataset_id, checkpoint_id = seeds.dataset(), seeds.checkpoint()
+    assert f"/datasets/{dataset_id}" in visitor.get("/datasets").text
+    assert f"/checkpoints/{checkpoint_id}" in visitor.get("/checkpoints").text
+
+
+def test_a_row_asks_again_only_while_the_check_lasts(visitor: TestClient, seeds: Seeds) -> None:
+    waiting, ready = seeds.dataset(ready=False), seeds.dataset()
+    assert f'hx-get="/datasets/{waiting}/row"' in visitor.get(f"/datasets/{waiting}/row").text
+    assert "hx-get" not in visitor.get(f"/datasets/{ready}/row").text
+    waiting, ready = seeds.checkpoint(ready=False), seeds.checkpoint()
+    assert f'hx-get="/checkpoints/{waiting}/row"' in visitor.get(f"/checkpoints/{waiting}/row").text
+    assert "hx-get" not in visitor.get(f"/checkpoints/{ready}/row").text
+
+
+def test_a_page_loads_again_when_the_check_is_over(visitor: TestClient, seeds: Seeds) -> None:
+    for noun, waiting, ready in (
+        ("datasets", seeds.dataset(ready=False), seeds.dataset()),
+        ("checkpoints", seeds.checkpoint(ready=False), seeds.checkpoint()),
+    ):
+        assert 'hx-trigger="every 1s"' in visitor.get(f"/{noun}/{waiting}").text
+        assert "hx-refresh" not in visitor.get(f"/{noun}/{waiting}/state").headers
+        assert visitor.get(f"/{noun}/{ready}/state").headers["hx-refresh"] == "true"
+
+
+def test_a_ready_data_set_shows_its_images(visitor: TestClient, seeds: Seeds) -> None:
+    dataset_id = seeds.pictured_dataset()
+    page = visitor.get(f"/datasets/{dataset_id}").text
+    pictures = re.findall(rf'src="(/v1/datasets/{dataset_id}/images/\d+)"', page)
+    assert len(pictures) == 6
+    assert visitor.get(pictures[0]).headers["content-type"] == "image/png"
+    one_class = visitor.get(f"/datasets/{dataset_id}/tiles?split=train&label=1").text
+    assert len(re.findall("<img", one_class)) == 3
+    assert "No image fits" in visitor.get(f"/datasets/{dataset_id}/tiles?split=nosuch").text
+
+
+def test_an_invalid_data_set_names_its_problems(visitor: TestClient, seeds: Seeds) -> None:
+    page = visitor.get(f"/datasets/{seeds.invalid_dataset()}").text
+    assert "cannot be used" in page
+    assert "it ends early" in page
+    assert "New job" not in page
+
+
+def test_deleting_leads_back_to_the_list(visitor: TestClient, seeds: Seeds) -> None:
+    token = {"csrf_token": csrf_of(visitor)}
+    dataset_id, checkpoint_id = seeds.dataset(), seeds.checkpoint()
+    assert visitor.post(f"/datasets/{dataset_id}/delete", data=token).url.path == "/datasets"
+    assert visitor.get(f"/datasets/{dataset_id}").status_code == 404
+    assert visitor.post(f"/checkpoints/{checkpoint_id}/delete", data=token).url.path == "/checkpoints"
+    assert visitor.get(f"/checkpoints/{checkpoint_id}").status_code == 404
+
+
+def test_what_is_in_use_stays_and_the_page_says_why(visitor: TestClient, seeds: Seeds) -> None:
+    dataset_id = seeds.dataset()
+    seeds.job(dataset_id)
+    answer = visitor.post(f"/datasets/{dataset_id}/delete", data={"csrf_token": csrf_of(visitor)})
+    assert answer.status_code == 409
+    assert "unfinished jobs use data set" in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_what_is_not_ones_own_is_not_there(visitor: TestClient, seeds: Seeds, make_link: Callable[[str], str]) -> None:
+    dataset_id, checkpoint_id = seeds.pictured_dataset(), seeds.checkpoint()
+    visitor.cookies.clear()
+    visitor.get(make_link("other"), follow_redirects=False)
+    token = {"csrf_token": csrf_of(visitor)}
+    for page in ("", "/row", "/state"):
+        assert visitor.get(f"/datasets/{dataset_id}{page}").status_code == 404
+        assert visitor.get(f"/checkpoints/{checkpoint_id}{page}").status_code == 404
+    assert visitor.get(f"/datasets/{dataset_id}/tiles").status_code == 404
+    assert visitor.post(f"/datasets/{dataset_id}/delete", data=token).status_code == 404
+    assert visitor.get(f"/datasets/{uuid.uuid4()}").status_code == 404
+    assert visitor.get("/datasets/nonsense").status_code == 404
+
+
+def test_groups_that_go_against_their_class_are_marked() -> None:
+    groups = {"0-4 · square=yes": 95, "0-4 · square=no": 5, "5-9 · square=yes": 0, "5-9 · square=no": 50}
+    summary = {
+        "splits": {"test:b": {"count": 10, "classes": {}, "groups": {}}, "train": {"count": 150, "groups": groups}}
+    }
+    table = counts(Dataset(classes=["0-4", "5-9"], summary=summary), "groups")
+    assert table is not None
+    assert table.splits == ["train", "test:b"]
+    marked = {row.name for row in table.rows for cell in row.cells if cell.small}
+    assert marked == {"0-4 · square=no"}
+    assert counts(Dataset(classes=[], summary={"splits": {"train": {"count": 1}}}), "groups") is None
+
+
+def test_a_list_goes_on(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("api.web.datasets.listing._PAGE", 1)
+    monkeypatch.setattr("api.web.checkpoints.pages._PAGE", 1)
+    for noun, make in (("datasets", seeds.dataset), ("checkpoints", seeds.checkpoint)):
+        made = {str(make()) for _ in range(2)}
+        first = visitor.get(f"/{noun}").text
+        more = unescape(re.findall(rf'hx-get="(/{noun}\?[^"]+)"', first)[0])
+        rows = visitor.get(more, headers={"HX-Request": "true"}).text
+        assert set(re.findall(rf'href="/{noun}/([0-9a-f-]{{36}})"', first + rows)) == made
+        assert visitor.get(f"/{noun}?after=nonsense").status_code == 422

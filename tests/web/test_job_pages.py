@@ -1,0 +1,277 @@
+"""Pages about jobs: the list, the form, a job, two jobs, the report."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from html import unescape
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.web.jobs.fields import PREFIX, texts
+from masktune_core.config import PRESETS
+from tests.api.seeds import Seeds
+from tests.web.conftest import csrf_of
+from tests.web.results import finish_with_result, job_with_result, result
+
+
+def form(browser: TestClient, dataset_id: uuid.UUID | str, **changes: str) -> dict[str, str]:
+    """The submit form with preset biased_mnist; `changes` by path, dots as two underscores."""
+    typed = {PREFIX + path.replace("__", "."): value for path, value in changes.items()}
+    values = {PREFIX + path: value for path, value in texts(PRESETS["biased_mnist"]).items()}
+    return {
+        "csrf_token": csrf_of(browser),
+        "dataset": str(dataset_id),
+        "preset": "biased_mnist",
+        "name": "by hand",
+        "idempotency_key": str(uuid.uuid4()),
+        **values,
+        **typed,
+    }
+
+
+def test_an_empty_list_says_what_to_do(visitor: TestClient) -> None:
+    page = visitor.get("/jobs").text
+    assert "No jobs yet" in page
+    assert 'href="/datasets"' in page
+
+
+def test_the_list_is_filtered_by_status_data_set_and_name(visitor: TestClient, seeds: Seeds) -> None:
+    done, queued = seeds.finished_job(), seeds.job()
+    dataset = seeds.look(queued).dataset_id
+
+    def listed(query: str) -> set[str]:
+        return set(re.findall(r'href="/jobs/([0-9a-f-]{36})"', visitor.get(f"/jobs?{query}").text))
+
+    assert listed("") == {str(done), str(queued)}
+    assert listed("status=succeeded&dataset=&name=") == {str(done)}
+    assert listed(f"dataset={dataset}") == {str(queued)}
+    assert listed("name=JO") == {str(done), str(queued)}
+    assert listed("name=%25") == set()
+    assert "No job fits" in visitor.get("/jobs?status=failed").text
+
+
+def test_a_script_gets_the_rows_alone(visitor: TestClient, seeds: Seeds) -> None:
+    seeds.job()
+    rows = visitor.get("/jobs", headers={"HX-Request": "true"}).text
+    assert rows.strip().startswith("<tr>")
+
+
+def test_the_list_goes_on_where_a_page_ends(visitor: TestClient, seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.web.jobs.listing._PAGE", 2)
+    dataset = seeds.dataset()
+    made = {str(seeds.job(dataset)) for _ in range(3)}
+    first = visitor.get("/jobs").text
+    more = unescape(re.findall(r'hx-get="(/jobs\?[^"]+)"', first)[0])
+    seen = re.findall(r'href="/jobs/([0-9a-f-]{36})"', first + visitor.get(more).text)
+    assert sorted(seen) == sorted(made)
+
+
+def test_a_job_is_submitted_as_the_form_says(visitor: TestClient, seeds: Seeds) -> None:
+    sent = form(visitor, seeds.dataset(), seed="7", erm__epochs="3", masking__strategy="random")
+    answer = visitor.post("/jobs", data=sent, follow_redirects=False)
+    assert answer.status_code == 303
+    job = seeds.look(uuid.UUID(answer.headers["location"].removeprefix("/jobs/")))
+    assert (job.name, job.config["preset"], job.config["seed"]) == ("by hand", "biased_mnist", 7)
+    assert (job.config["erm"]["epochs"], job.config["masking"]["strategy"]) == (3, "random")
+    # Sent once more, as by a double click: the same job.
+    assert visitor.post("/jobs", data=sent, follow_redirects=False).headers["location"] == f"/jobs/{job.id}"
+
+
+def test_what_is_wrong_stands_beside_its_field_and_nothing_is_queued(visitor: TestClient, seeds: Seeds) -> None:
+    sent = form(visitor, seeds.dataset(), erm__epochs="none", model__architecture="resnet5", data__group_by="hat")
+    answer = visitor.post("/jobs", data=sent)
+    assert answer.status_code == 422
+    told = dict(re.findall(r'data-error="([^"]+)">([^<]+)<', unescape(answer.text)))
+    assert set(told) == {"erm.epochs", "model"}
+    assert "resnet5" in told["model"]
+    assert 'value="none"' in answer.text
+    assert visitor.get("/v1/jobs").json()["data"] == []
+
+
+def test_the_form_is_checked_while_it_is_filled_in(visitor: TestClient, seeds: Seeds) -> None:
+    def problems(**changes: str) -> dict[str, str]:
+        answer = visitor.post("/jobs/check", data=form(visitor, dataset, **changes)).json()
+        return {each["place"]: each["detail"] for each in answer["problems"]}
+
+    dataset: uuid.UUID | str = seeds.dataset()
+    assert problems() == {}
+    assert set(problems(erm__optimizer__lr="0", data__group_by="hat")) == {"erm.optimizer.lr"}
+    assert "hat" in problems(data__group_by="hat")["data.group_by"]
+    dataset = ""
+    assert problems(seed="-1") == {
+        "dataset": "Choose a data set.",
+        "seed": "Input should be greater than or equal to 0.",
+    }
+    dataset = str(uuid.uuid4())
+    assert set(problems()) == {"dataset"}
+    assert visitor.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_read_key_may_look_and_not_submit(browser: TestClient, read_visitor: TestClient, seeds: Seeds) -> None:
+    sent = form(read_visitor, seeds.dataset())
+    assert read_visitor.get("/jobs").status_code == 200
+    refused = read_visitor.post("/jobs", data=sent)
+    assert refused.status_code == 403
+    assert "scope" in refused.text
+
+
+def test_a_preset_fills_in_the_fields(visitor: TestClient) -> None:
+    fields = visitor.get("/jobs/new/config?preset=waterbirds", headers={"HX-Request": "true"}).text
+    assert 'name="config.model.architecture" value="resnet50"' in fields
+    assert 'name="config.erm.optimizer.lr" value="0.0001"' in fields
+
+
+def test_a_clone_has_everything_of_its_job(visitor: TestClient, seeds: Seeds) -> None:
+    dataset = seeds.dataset()
+    sent = form(visitor, dataset, erm__epochs="3", selective__risks="0.01, 0.05")
+    first = visitor.post("/jobs", data=sent, follow_redirects=False).headers["location"].removeprefix("/jobs/")
+    page = visitor.get(f"/jobs/new?clone={first}").text
+    shown = dict(re.findall(r'<input[^>]* name="([^"]+)"[^>]*? value="([^"]*)"', page))
+    shown |= {
+        name: re.findall(r'<option value="([^"]*)" selected', options)[0]
+        for name, options in re.findall(r'<select id="[^"]*" name="([^"]+)".*?>(.*?)</select>', page, re.DOTALL)
+        if " selected" in options
+    }
+    answer = visitor.post("/jobs", data=shown | {"csrf_token": csrf_of(visitor)}, follow_redirects=False)
+    second = uuid.UUID(answer.headers["location"].removeprefix("/jobs/"))
+    assert seeds.look(second).config == seeds.look(uuid.UUID(first)).config
+    assert (seeds.look(second).name, seeds.look(second).dataset_id) == ("by hand", dataset)
+
+
+def test_without_a_data_set_the_form_leads_to_the_upload(visitor: TestClient, seeds: Seeds) -> None:
+    seeds.dataset(ready=False)
+    page = visitor.get("/jobs/new").text
+    assert "A job needs a data set" in page
+    assert "<form method" not in page.split("<main")[1]
+
+
+def test_a_job_shows_what_it_found(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = job_with_result(seeds)
+    page = unescape(visitor.get(f"/jobs/{job_id}").text)
+    assert "Worst group from 41 % to 97 %, average −0.4 points" in page
+    assert "No images here, so no accuracy: 0-4 · square=yes" in page
+    assert f'curl -OJ -H "Authorization: Bearer $MASKTUNE_API_KEY" http://testserver/v1/jobs/{job_id}' in page
+    assert "data-thresholds" in page
+
+
+def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds) -> None:
+    sent = form(visitor, seeds.pictured_dataset(), masking__strategy="random")
+    job_id = uuid.UUID(visitor.post("/jobs", data=sent, follow_redirects=False).headers["location"][6:])
+    finish_with_result(seeds, job_id)
+    assert '<th class="num after">random masks</th>' in visitor.get(f"/jobs/{job_id}").text
+
+
+def test_a_job_without_a_result_file_says_so(visitor: TestClient, seeds: Seeds) -> None:
+    assert "The result file is not there" in visitor.get(f"/jobs/{seeds.finished_job()}").text
+
+
+def test_a_job_outlives_its_data_set(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = job_with_result(seeds)
+    seeds.delete_dataset(seeds.look(job_id).dataset_id or uuid.uuid4())
+    assert "data set deleted" in visitor.get(f"/jobs/{job_id}").text
+    report = visitor.get(f"/jobs/{job_id}/report")
+    assert report.status_code == 200
+    assert "<img" not in report.text
+
+
+def test_a_running_job_can_be_cancelled_from_its_page(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job()
+    seeds.claim(job_id)
+    assert f'action="/jobs/{job_id}/cancel"' in visitor.get(f"/jobs/{job_id}").text
+    token = {"csrf_token": csrf_of(visitor)}
+    assert visitor.post(f"/jobs/{job_id}/cancel", follow_redirects=False).status_code == 403
+    answer = visitor.post(f"/jobs/{job_id}/cancel", data=token, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert seeds.look(job_id).status == "cancelling"
+
+
+def test_a_queued_job_is_paused_resumed_cancelled_and_deleted(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job()
+    token = {"csrf_token": csrf_of(visitor)}
+    for action, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
+        visitor.post(f"/jobs/{job_id}/{action}", data=token)
+        assert seeds.look(job_id).status == status
+    assert visitor.post(f"/jobs/{job_id}/delete", data=token).url.path == "/jobs"
+    assert visitor.get(f"/jobs/{job_id}").status_code == 404
+
+
+def test_the_live_part_tells_the_last_event_and_the_status(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job()
+    seeds.claim(job_id)
+    part = visitor.get(f"/jobs/{job_id}/live", headers={"HX-Request": "true"}).text
+    seq, status = re.findall(r'data-seq="(\d+)" data-now="(\w+)"', part)[0]
+    assert (int(seq), status) == (seeds.look(job_id).event_seq, "running")
+    assert "<html" not in part
+
+
+def test_a_foreign_job_is_not_there(visitor: TestClient, seeds: Seeds, make_link) -> None:  # type: ignore[no-untyped-def]
+    job_id = job_with_result(seeds)
+    visitor.cookies.clear()
+    visitor.get(make_link("other"), follow_redirects=False)
+    token = {"csrf_token": csrf_of(visitor)}
+    for page in ("", "/live", "/report"):
+        assert visitor.get(f"/jobs/{job_id}{page}").status_code == 404
+    for action in ("cancel", "pause", "resume", "delete"):
+        assert visitor.post(f"/jobs/{job_id}/{action}", data=token).status_code == 404
+    assert visitor.get(f"/jobs/new?clone={job_id}").status_code == 404
+    assert visitor.get(f"/compare?job={job_id}&job={job_id}").status_code == 404
+
+
+def test_two_jobs_side_by_side(visitor: TestClient, seeds: Seeds) -> None:
+    first = job_with_result(seeds)
+    second = visitor.post(
+        "/jobs", data=form(visitor, seeds.look(first).dataset_id or "", seed="1"), follow_redirects=False
+    ).headers["location"][6:]
+    finish_with_result(seeds, uuid.UUID(second), result(worst_after=0.6))
+    page = unescape(visitor.get(f"/compare?job={first}&job={second}").text)
+    assert re.findall(r"<code>([\w.]+)</code></th><td>(\S+)</td><td>(\S+)</td>", page)[0] == (
+        "preset",
+        "default",
+        "biased_mnist",
+    )
+    assert "−37.0" in page
+    answer = visitor.get(f"/compare/samples?first={first}&second={second}")
+    assert "both give every image the same class" in answer.text
+
+
+def test_comparing_needs_two(visitor: TestClient, seeds: Seeds) -> None:
+    assert "Two finished jobs are needed" in visitor.get("/compare").text
+    jobs = [job_with_result(seeds) for _ in range(2)]
+    assert "1 job was chosen" in visitor.get(f"/compare?job={jobs[0]}").text
+
+
+def test_a_report_needs_nothing_from_anywhere(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = job_with_result(seeds)
+    answer = visitor.get(f"/jobs/{job_id}/report")
+    assert answer.headers["content-disposition"].startswith('attachment; filename="masktune-job-')
+    assert not re.search(r'(?:src|href)="(?!data:|#)', answer.text)
+    assert "Worst group from 41 % to 97 %" in unescape(answer.text)
+    assert "startPicker(document" in answer.text
+
+
+def test_a_report_shows_the_images_that_were_asked_for(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = job_with_result(seeds)
+    page = visitor.get(f"/jobs/{job_id}/report?sample=1&sample=4").text
+    assert re.findall(r"image (\d+)</span>", page) == ["1", "4"]
+    assert page.count("data:image/webp;base64,") == 8
+    assert visitor.get(f"/jobs/{job_id}/report?sample=99").status_code == 404
+
+
+def test_an_unfinished_job_has_no_report(visitor: TestClient, seeds: Seeds) -> None:
+    assert visitor.get(f"/jobs/{seeds.job()}/report").status_code == 409
+
+
+def test_names_cannot_break_out_of_a_page(visitor: TestClient, seeds: Seeds) -> None:
+    found = result()
+    hostile = '</script><img src=x onerror=alert(1)>"'
+    for model in ("erm", "masktune"):
+        found[model]["test:biased"]["groups"][0]["name"] = hostile
+        found[model][hostile] = found[model].pop("test")
+    for score in found["selective"].values():
+        score["splits"][hostile] = score["splits"].pop("test")
+    job_id = job_with_result(seeds, found)
+    for page in (visitor.get(f"/jobs/{job_id}").text, visitor.get(f"/jobs/{job_id}/report").text):
+        assert "<img src=x" not in page
+        assert "</script><img" not in page
