@@ -1,6 +1,6 @@
-"""Keys and logins on the command line.
+"""Keys, logins and limits on the command line.
 
-`python -m api.admin create-key | list-keys | rotate-key | revoke-key | login-link`
+`python -m api.admin create-key | list-keys | rotate-key | revoke-key | login-link | set-quota`
 
 Works on the database of `MASKTUNE_DATABASE_URL`; whoever can reach it may make keys.
 """
@@ -59,7 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("id", type=UUID, help="the key's id")
     link = commands.add_parser("login-link", help="make an address that logs one browser in, once, within 15 minutes")
     link.add_argument("--tenant", required=True, type=_name, help="whose things the browser may see; made if new")
-    for command in (create, listing, rotate, revoke, link):
+    quota = commands.add_parser("set-quota", help="limit a tenant; what is left out becomes the settings' limit")
+    quota.add_argument("--tenant", required=True, type=_name, help="made if new")
+    quota.add_argument("--bytes", type=int, help="bytes that it may keep")
+    quota.add_argument("--datasets", type=int, help="data sets that it may have")
+    quota.add_argument("--jobs", type=int, help="jobs that may be unfinished")
+    quota.add_argument("--running", type=int, help="jobs that may run at the same time")
+    for command in (quota, create, listing, rotate, revoke, link):
         command.add_argument("--json", action="store_true", help="print one line of JSON")
     return parser
 
@@ -110,7 +116,16 @@ def _login_link(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
     return {"path": f"/login/link?token={token}", "tenant": chosen.tenant, "expires_at": link.expires_at.isoformat()}
 
 
+def _set_quota(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
+    tenant = tenants.get_or_create(session, chosen.tenant)
+    tenant.quota_bytes, tenant.quota_datasets = chosen.bytes, chosen.datasets
+    tenant.quota_jobs, tenant.quota_running = chosen.jobs, chosen.running
+    session.flush()
+    return {"tenant": tenant.name, **{kind: getattr(chosen, kind) for kind in ("bytes", "datasets", "jobs", "running")}}
+
+
 _COMMANDS = {
+    "set-quota": _set_quota,
     "create-key": _create,
     "list-keys": _list,
     "rotate-key": _rotate,

@@ -74,3 +74,11 @@ def test_what_is_wrong_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert unknown in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["create-key", "--tenant", "", "--name", "x"])
+
+
+def test_a_tenant_can_be_limited(capsys: pytest.CaptureFixture[str], anonymous: TestClient) -> None:
+    made = run(capsys, "create-key", "--tenant", "acme", "--name", "laptop")
+    limits = run(capsys, "set-quota", "--tenant", "acme", "--bytes", "5")
+    assert limits == {"tenant": "acme", "bytes": 5, "datasets": None, "jobs": None, "running": None}
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    assert anonymous.put("/v1/uploads/a", content=b"123456", headers=headers).json()["limit"] == 5
