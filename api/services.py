@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -24,6 +25,8 @@ from persistence.store import ObjectStore, store_of
 
 log = structlog.get_logger(__name__)
 
+_AT_ONCE = 24  # transactions of requests; the pool has 30 connections, and event streams need some
+
 TaskKind = Literal["job", "dataset", "checkpoint"]
 _MARK = {"job": jobs.mark_dispatched, "dataset": datasets.mark_dispatched, "checkpoint": checkpoints.mark_dispatched}
 
@@ -40,6 +43,7 @@ class Services:
     hub: EventHub
     drawing: CapacityLimiter
     rate_limiter: RateLimiter
+    admission: asyncio.Semaphore
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -55,6 +59,7 @@ class Services:
             hub=EventHub(settings.database_url.get_secret_value(), sessions),
             drawing=CapacityLimiter(os.cpu_count() or 1),
             rate_limiter=RateLimiter(settings),
+            admission=asyncio.Semaphore(_AT_ONCE),
         )
 
     def close(self) -> None:

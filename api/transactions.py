@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 from uuid import UUID
 
@@ -15,7 +15,17 @@ from persistence.database import transaction
 _OUTBOX = "masktune.outbox"
 
 
-def open_transaction(request: Request) -> Iterator[Session]:
+async def admitted(request: Request) -> AsyncIterator[None]:
+    """Wait for a turn before a connection is taken.
+
+    A request takes a thread for each of its steps and keeps its connection between them. Without this, a burst of
+    requests would fill all threads with waiters for a connection, and those who have one would find no thread to go on.
+    """
+    async with services_of(request).admission:
+        yield
+
+
+def open_transaction(request: Request, _: Annotated[None, Depends(admitted, scope="function")]) -> Iterator[Session]:
     """Commits when the endpoint returned, rolls back when it raised."""
     services = services_of(request)
     with transaction(services.sessions) as session:
