@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo up test check fuzz chaos bench clean
+.PHONY: help install demo up test check fuzz constraints audit chaos bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -37,6 +37,7 @@ check: $(STAMP) ## Lint, types, import boundaries, migrations match the models
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pip check
 	$(BIN)/python -m cli.embedded sh -c '$(BIN)/python -m migrations upgrade && $(BIN)/python -m migrations check'
 
 chaos: $(STAMP) ## Kill random processes under running jobs; SEED=1 COUNT=20
@@ -45,6 +46,13 @@ chaos: $(STAMP) ## Kill random processes under running jobs; SEED=1 COUNT=20
 fuzz: $(STAMP) ## Send made-up requests to every operation for some minutes, with another seed each time
 	MASKTUNE_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) MASKTUNE_FUZZ_SEED=$(or $(SEED),$$(date +%s)) \
 	  $(BIN)/python -m pytest tests/api/test_fuzzing.py $(ARGS)
+
+constraints: $(STAMP) ## Write the exact versions that the images install
+	$(BIN)/python deploy/make_constraints.py
+
+audit: $(STAMP) ## Look the images' dependencies up among known vulnerabilities; asks pypi.org
+	$(BIN)/pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --disable-pip --no-deps --requirement deploy/constraints.txt
 
 bench: $(STAMP) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks $(ARGS)

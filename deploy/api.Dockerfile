@@ -10,7 +10,8 @@ RUN python -m venv /opt/masktune
 WORKDIR /src
 # The dependencies first, from the metadata alone: this layer is rebuilt only when they change.
 COPY pyproject.toml README.md LICENSE ./
-RUN /opt/masktune/bin/pip install '.[api]'
+COPY deploy/constraints.txt ./
+RUN /opt/masktune/bin/pip install --constraint constraints.txt '.[api]'
 COPY api/ api/
 COPY cli/ cli/
 COPY masktune_core/ masktune_core/

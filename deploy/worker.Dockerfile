@@ -11,7 +11,8 @@ RUN python -m venv /opt/masktune
 WORKDIR /src
 # The dependencies first, from the metadata alone: this layer, gigabytes of torch, is rebuilt only when they change.
 COPY pyproject.toml README.md LICENSE ./
-RUN /opt/masktune/bin/pip install '.[worker]'
+COPY deploy/constraints.txt ./
+RUN /opt/masktune/bin/pip install --constraint constraints.txt '.[worker]'
 COPY api/ api/
 COPY cli/ cli/
 COPY masktune_core/ masktune_core/
