@@ -38,7 +38,9 @@ export function tile(sample, element, view, classes) {
   button.type = "button";
   button.className = "tile";
   button.dataset.index = sample.index;
-  button.setAttribute("aria-label", inWords(sample, classes));
+  const told = document.createElement("span"); // what the short line below abbreviates
+  told.className = "sr";
+  told.textContent = inWords(sample, classes) + (sample.flipped ? `, ${sample.flipped}` : "");
   const pictures = document.createElement("span");
   pictures.className = "pictures";
   for (const [kind, model] of VIEWS[view] ?? VIEWS.original) {
@@ -52,14 +54,16 @@ export function tile(sample, element, view, classes) {
   }
   const line = document.createElement("span");
   line.className = "said";
+  line.setAttribute("aria-hidden", "true");
   const mark = (right) => (right ? "✓" : "✗");
   line.textContent =
     `${mark(sample.correct_before)} → ${mark(sample.correct_after)} ${className(classes, sample.predicted_after)} ` +
     `${Math.round(100 * sample.confidence_after)} %`;
-  button.append(pictures, line);
+  button.append(told, pictures, line);
   if (sample.flipped) {
     const badge = document.createElement("span");
     badge.className = `flip ${sample.flipped}`;
+    badge.setAttribute("aria-hidden", "true");
     badge.textContent = sample.flipped;
     button.append(badge);
   }

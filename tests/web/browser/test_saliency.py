@@ -1,0 +1,183 @@
+"""The browser of images and what a job relied on, in a real browser over a job that ran for real."""
+
+from __future__ import annotations
+
+import csv
+import re
+import uuid
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.web.browser.conftest import SCREENSHOTS
+from tests.web.browser.stack import Stack
+from tests.web.browser.test_look import PHONE, violations
+
+Open = Callable[..., BrowserContext]
+
+
+@pytest.fixture
+def address(stack: Stack, finished_job: uuid.UUID) -> str:
+    return f"{stack.url}/jobs/{finished_job}/samples"
+
+
+def shown(page: Page) -> list[int]:
+    """Numbers of the images in the document, in the order of the eye."""
+    indices = "(cells) => cells.sort((a, b) => a.dataset.number - b.dataset.number)"
+    numbers: list[int] = page.eval_on_selector_all(
+        ".cell", f"(cells) => ({indices})(cells).map((cell) => Number(cell.querySelector('button').dataset.index))"
+    )
+    return numbers
+
+
+def total(page: Page) -> int:
+    expect(page.locator("#sample-count")).to_have_text(re.compile(r"^[\d,]+ images?$"))
+    return int((page.locator("#sample-count").text_content() or "").split()[0].replace(",", ""))
+
+
+def test_filters_and_sorts_agree_with_the_api_and_stand_in_the_address(
+    page: Page, stack: Stack, finished_job: uuid.UUID, address: str
+) -> None:
+    page.goto(address)
+    everything = total(page)
+    page.get_by_label("Split").select_option("test:original")
+    page.get_by_label("Class").select_option("1")
+    page.get_by_label("Sort by").select_option("heatmap_distance")
+    page.get_by_label("Order").select_option("desc")
+    expect(page).to_have_url(re.compile(r"split=test%3Aoriginal&label=1&sort=heatmap_distance&order=desc$"))
+    query: dict[str, str | int] = {
+        "split": "test:original",
+        "label": 1,
+        "sort": "heatmap_distance",
+        "order": "desc",
+        "limit": 30,
+    }
+    answer = stack.client.get(f"/v1/jobs/{finished_job}/samples", params=query).json()
+    expect(page.locator(".cell").first.locator("button")).to_have_attribute(
+        "data-index", str(answer["data"][0]["index"])
+    )
+    assert total(page) < everything
+    assert shown(page)[:20] == [sample["index"] for sample in answer["data"][:20]]
+    page.reload()
+    expect(page.get_by_label("Split")).to_have_value("test:original")
+    expect(page.locator(".cell").first.locator("button")).to_have_attribute(
+        "data-index", str(answer["data"][0]["index"])
+    )
+    page.go_back()
+    expect(page.get_by_label("Order")).to_have_value("asc")
+
+
+def test_keys_switch_the_view_of_all_images(page: Page, address: str) -> None:
+    page.goto(f"{address}?split=train")
+    image = page.locator(".tile img").first
+    for key, wanted in (("2", "view=heatmap&model=before"), ("3", "view=mask"), ("5", "view=heatmap&model=after")):
+        page.keyboard.press(key)
+        expect(image).to_have_attribute("src", re.compile(re.escape(wanted)))
+    page.keyboard.press("6")
+    expect(page.locator(".cell").first.locator("img")).to_have_count(5)
+    expect(page).to_have_url(re.compile("view=all"))
+
+
+def test_scrolling_keeps_few_images_in_the_document_and_misses_none(page: Page, address: str) -> None:
+    page.goto(f"{address}?split=train")
+    wanted, seen = total(page), set(shown(page))
+    most = 0
+    for _ in range(400):
+        page.evaluate("window.scrollBy(0, innerHeight)")
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        now = shown(page)
+        most, seen = max(most, len(now)), seen | set(now)
+        if len(seen) == wanted:
+            break
+    assert len(seen) == wanted
+    assert most < 200
+
+
+def test_an_image_is_gone_through_by_keyboard(page: Page, address: str) -> None:
+    page.goto(f"{address}?split=test:biased&sort=masked_fraction&order=desc")
+    total(page)
+    first, second = shown(page)[:2]
+    page.locator(".tile").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".tile").nth(1)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    title = page.locator("#sample-title")
+    expect(title).to_contain_text(f"Image {first} ")
+    page.keyboard.press("ArrowRight")
+    expect(title).to_contain_text(f"Image {second} ")
+    expect(page).to_have_url(re.compile(f"image={second}$"))
+    expect(page.locator(".probabilities tbody tr")).to_have_count(2)
+    page.get_by_label("Heatmap over the image").fill("0")
+    expect(page.locator("img.overlay").first).to_have_css("opacity", "0")
+    page.keyboard.press("Escape")
+    expect(page.locator(f'.tile[data-index="{second}"]')).to_be_focused()
+    page.goto(f"{address}?image={first}")
+    expect(title).to_contain_text(f"Image {first} ")
+
+
+def test_a_selection_that_is_empty_says_so(page: Page, address: str) -> None:
+    page.goto(f"{address}?min=0&max=1")
+    expect(page.locator("#sample-note")).to_have_text("No image fits these filters. Clear one of them.")
+    page.get_by_role("button", name="Clear").click()
+    assert total(page) > 0
+
+
+def test_the_selection_can_be_taken_away(page: Page, address: str, tmp_path: Path) -> None:
+    page.goto(f"{address}?split=test:original&label=0")
+    count = total(page)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    table = tmp_path / "samples.csv"
+    download.value.save_as(table)
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == count
+    assert {(row["split"], row["label"]) for row in rows} == {("test:original", "0")}
+    with page.expect_download() as download:
+        page.get_by_role("link", name="FiftyOne").click()
+    folder = tmp_path / "samples.zip"
+    download.value.save_as(folder)
+    with zipfile.ZipFile(folder) as archive:
+        assert len(archive.namelist()) == count + 1
+
+
+def test_what_it_relied_on_comes_first_and_leads_to_the_images(
+    page: Page, stack: Stack, finished_job: uuid.UUID
+) -> None:
+    page.goto(f"{stack.url}/jobs/{finished_job}")
+    expect(page.locator("main h2").first).to_have_text("What did it rely on?")
+    page.locator(".strip a").first.click()
+    expect(page.locator("#sample-dialog")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_kept_out_of_the_images(
+    open_context: Open, logged_in: dict[str, object], address: str, scheme: str
+) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page = open_context(storage_state=logged_in, color_scheme=scheme, reduced_motion="reduce").new_page()
+    page.goto(address.replace("/samples", "/insight"), wait_until="networkidle")
+    found = violations(page)
+    page.screenshot(path=SCREENSHOTS / f"insight-{scheme}.png", full_page=True)
+    page.goto(f"{address}?view=before", wait_until="networkidle")
+    found += violations(page)
+    page.screenshot(path=SCREENSHOTS / f"samples-{scheme}.png")
+    page.locator(".tile").first.click()
+    expect(page.locator("#sample-dialog")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    found += violations(page)
+    page.screenshot(path=SCREENSHOTS / f"sample-{scheme}.png")
+    assert found == []
+
+
+def test_the_images_fit_a_phone(open_context: Open, logged_in: dict[str, object], address: str) -> None:
+    page = open_context(storage_state=logged_in, viewport=PHONE, has_touch=True, is_mobile=True).new_page()
+    for place in (address, f"{address}?view=all", f"{address}?image=0", address.replace("/samples", "/insight")):
+        page.goto(place, wait_until="networkidle")
+        wide = page.evaluate("document.scrollingElement.scrollWidth")
+        assert wide <= PHONE["width"], f"{place} is {wide} pixels wide"
+    page.screenshot(path=SCREENSHOTS / "insight-phone.png", full_page=True)
