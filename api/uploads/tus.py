@@ -24,11 +24,11 @@ _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _TUS: Final = ("tus_version_unsupported", "malformed_request", "upload_expired")
 
 
-def _header(name: str, description: str, example: str, *, required: bool = False) -> dict[str, Any]:
+def _header(name: str, description: str, example: str) -> dict[str, Any]:
     return {
         "name": name,
         "in": "header",
-        "required": required,
+        "required": False,
         "description": description,
         "schema": {"type": "string"},
         "example": example,

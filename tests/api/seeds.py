@@ -35,6 +35,20 @@ from tests.fixtures.records import claim_job, image_row, make_checkpoint, make_d
 
 SIDE = 12
 IMAGES = 6
+_NONE_SHARED = {"images": 0, "between": [], "examples": [], "complete": True}
+_SIDES = {"min": SIDE, "median": float(SIDE), "max": SIDE}
+REPORT = {
+    "format": 1,
+    "images": IMAGES,
+    "bytes": 4000,
+    "classes": [{"name": name, "count": 3, "train": 3, "train_share": 0.5} for name in ("0-4", "5-9")],
+    "imbalance": 1.0,
+    "splits": {"train": {"count": IMAGES, "classes": {"0-4": 3, "5-9": 3}, "groups": {}}},
+    "sizes": {"width": _SIDES, "height": _SIDES, "distinct": 1, "most_frequent": []},
+    "duplicates": {"exact": _NONE_SHARED, "similar": _NONE_SHARED},
+    "attributes": [],
+    "warnings": [],
+}
 
 
 def picture(index: int) -> npt.NDArray[np.uint8]:
@@ -105,6 +119,7 @@ class Seeds:
                 classes=["0-4", "5-9"],
                 attributes=[{"name": "square", "values": ["no", "yes"]}],
                 summary={"splits": {"train": {"count": IMAGES}}},
+                report=REPORT,
             )
             return dataset.id
 
