@@ -16,7 +16,7 @@ def is_shortcut(cluster: Mapping[str, Any]) -> bool:
 
 def described(cluster: Mapping[str, Any]) -> str:
     """One sentence: what kind of region, where, and in how many images."""
-    share = f"masked in {_percent(cluster['share'])} of the images"
+    share = f"in {_percent(cluster['share'])} of the masked images"
     size = f"{_percent(cluster['masked_fraction'])} of the picture"
     where = place(cluster["top"], cluster["left"])
     if is_shortcut(cluster):

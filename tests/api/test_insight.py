@@ -22,7 +22,7 @@ def test_a_shortcut_is_named_with_its_place_and_size(client: TestClient, seeds: 
     [cluster] = first["clusters"]
     assert cluster["is_shortcut"]
     assert cluster["description"] == (
-        "The same region in the top left corner, masked in 90 % of the images: 4.0 % of the picture, and two images "
+        "The same region in the top left corner, in 90 % of the masked images: 4.0 % of the picture, and two images "
         "share 80 % of it."
     )
     assert cluster["examples"] == [0, 2]
