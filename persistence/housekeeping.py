@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from persistence import jobs, objects, resume_points, uploads
+from persistence import jobs, objects, resume_points, uploads, webhook_outbox
 from persistence.database import transaction
 from persistence.settings import Settings
 from persistence.store import ObjectStore
@@ -45,7 +45,11 @@ class Collected:
 
 
 def forget_rows(session: Session, settings: Settings) -> tuple[int, int, int]:
-    """Delete expired uploads, and jobs and resume points past their retention; returns how many of each."""
+    """Delete expired uploads, old lines of webhooks' logs, and jobs and resume points past their retention.
+
+    Returns how many uploads, jobs and resume points went.
+    """
+    webhook_outbox.forget_old(session)
     points = resume_points.forget_finished(session, timedelta(hours=settings.retain_resume_hours))
     days = settings.retain_jobs_days
     gone = jobs.forget_finished(session, timedelta(days=days)) if days > 0 else 0
