@@ -43,8 +43,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=openapi.TAGS,
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
-        redoc_url=None,
         docs_url=None,
+        redoc_url=None,
         lifespan=partial(_lifespan, settings),
     )
     app.add_middleware(RequestMiddleware)

@@ -24,11 +24,11 @@ _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _TUS: Final = ("tus_version_unsupported", "malformed_request", "upload_expired")
 
 
-def _header(name: str, description: str, example: str) -> dict[str, Any]:
+def _header(name: str, description: str, example: str, *, required: bool = False) -> dict[str, Any]:
     return {
         "name": name,
         "in": "header",
-        "required": False,
+        "required": required,
         "description": description,
         "schema": {"type": "string"},
         "example": example,
@@ -37,7 +37,7 @@ def _header(name: str, description: str, example: str) -> dict[str, Any]:
 
 _VERSION: Final = _header("Tus-Resumable", "The protocol's version.", protocol.VERSION)
 _VERSION_NEEDED: Final = {**_VERSION, "required": True}
-_OFFSET: Final = _header("Upload-Offset", "Where the body goes on: the bytes that are here.", "0", required=True)
+_OFFSET: Final = _header("Upload-Offset", "Where the body goes on: the bytes that are here.", "0")
 _CHECKSUM: Final = _header(
     "Upload-Checksum",
     "Algorithm (sha256, sha1, md5) and Base64 digest of this body; another digest is answered with 460.",
@@ -86,7 +86,7 @@ _CHECKSUM: Final = _header(
             _CHECKSUM,
         ],
         "requestBody": {
-            "required": False,
+            "required": required,
             "description": "JSON that announces the file; or, with tus, nothing, or its first bytes.",
             "content": {
                 "application/json": {"schema": {"$ref": "#/components/schemas/UploadCreate"}},
