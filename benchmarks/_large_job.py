@@ -50,8 +50,9 @@ SELECT :job, n, CASE WHEN n % 10 < 7 THEN 'train' WHEN n % 10 = 7 THEN 'val' WHE
 FROM (SELECT n, n % 2 AS label, n % 33 = 0 AS changed, random() AS r FROM generate_series(0, :last) AS n) AS made
 """
 _COUNTS = """
-INSERT INTO sample_counts SELECT job_id, split, label, group_key, outcome, count(*) FROM samples
-GROUP BY job_id, split, label, group_key, outcome
+INSERT INTO sample_counts
+SELECT job_id, split, label, group_key, outcome, LEAST(19, FLOOR(confidence_after * 20)), count(*) FROM samples
+GROUP BY 1, 2, 3, 4, 5, 6
 """
 
 

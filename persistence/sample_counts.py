@@ -4,38 +4,56 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import SmallInteger, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from persistence.sample_filters import EVERYTHING, SampleFilters
-from persistence.tables import SampleCount
+from persistence.tables import Sample, SampleCount
+from persistence.tables.samples import BANDS
 
 _ORDER = {"train": 0, "val": 1, "test": 2}
 
-Kind = tuple[str, int, int, int]
-"""Split, class, group (−1: none), outcome."""
+Kind = tuple[str, int, int, int, int]
+"""Split, class, group (−1: none), outcome, band of confidence."""
+COLUMNS: Final = (
+    Sample.split,
+    Sample.label,
+    Sample.group_key,
+    Sample.outcome,
+    func.least(BANDS - 1, func.floor(Sample.confidence_after * BANDS)).cast(SmallInteger).label("band"),
+)
+"""The kind of a sample."""
+
+
+def of(session: Session, job_id: uuid.UUID, indices: Sequence[int]) -> Counter[Kind]:
+    """The kinds of some samples."""
+    rows = session.execute(
+        select(*COLUMNS, func.count()).where(Sample.job_id == job_id, Sample.index.in_(indices)).group_by(*COLUMNS)
+    )
+    return Counter({kind_of(row): row[-1] for row in rows})
+
+
+def kind_of(row: Sequence[Any]) -> Kind:
+    """Out of a row that begins with `COLUMNS`."""
+    split, label, group, outcome, band = row[:5]
+    return split, label, group, outcome, band
 
 
 def add(session: Session, job_id: uuid.UUID, changes: Counter[Kind]) -> None:
     """Count `changes` in; negative ones for samples that are gone. Only the writer of the samples may call it."""
+    keys = [column.name for column in SampleCount.__table__.primary_key]
     rows = [
-        {
-            "job_id": job_id,
-            "split": kind[0],
-            "label": kind[1],
-            "group_key": kind[2],
-            "outcome": kind[3],
-            "count": change,
-        }
+        {"job_id": job_id, **dict(zip(keys[1:], kind, strict=True)), "count": change}
         for kind, change in sorted(changes.items())
         if change
     ]
     if not rows:
         return
     statement = insert(SampleCount)
-    keys = [column.name for column in SampleCount.__table__.primary_key]
     total = SampleCount.count + statement.excluded.count
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_={"count": total}), rows)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from sqlalchemy import ColumnElement
 
 from persistence.tables import Sample, SampleCount
+from persistence.tables.samples import BANDS
 
 BEFORE, AFTER = 1, 2
 """Parts of `Sample.outcome`: right before, right after."""
@@ -63,6 +65,11 @@ class SampleFilters:
         if len(self.outcomes) < 4:
             found.append(table.outcome.in_(self.outcomes))
         return found
+
+    def bands(self) -> ColumnElement[bool]:
+        """Condition on the bands of confidence that the range reaches into."""
+        least, most = (math.floor(BANDS * (bound or 0.0)) for bound in (self.min_confidence, self.max_confidence))
+        return SampleCount.band.between(min(least, BANDS - 1), BANDS if self.max_confidence is None else most)
 
     def confidence(self, table: type[Sample]) -> list[ColumnElement[bool]]:
         """Conditions on the confidence."""

@@ -7,14 +7,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Select, delete, func, literal, select, true, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Subquery,
+    cast,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.orm import Session, aliased, defer
 
 from persistence import leases, sample_counts
 from persistence.copying import copy_rows
 from persistence.errors import NotFound
 from persistence.pages import Page, cut
-from persistence.sample_filters import AFTER, BEFORE, EVERYTHING, SampleFilters
+from persistence.sample_filters import EVERYTHING, SampleFilters
 from persistence.tables import Job, Sample, SampleCount
 
 __all__ = ["SampleFilters", "Sort", "copy_in", "get", "page"]
@@ -54,8 +69,8 @@ _WITHOUT_PICTURES: Final = tuple(
         Sample.probabilities_after,
     )
 )
-_FEW: Final = 20_000
-"""So many samples are read and sorted well within the time that a page may take."""
+_SMALL: Final = 5_000
+"""So many index entries are read through without a thought."""
 
 
 def copy_in(session: Session, job_id: uuid.UUID, token: uuid.UUID, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -66,14 +81,13 @@ def copy_in(session: Session, job_id: uuid.UUID, token: uuid.UUID, rows: Sequenc
     leases.fence(session, Job, job_id, token)
     indices = [row["index"] for row in rows]
     gone = session.execute(
-        delete(Sample)
-        .where(Sample.job_id == job_id, Sample.index.in_(indices))
-        .returning(Sample.split, Sample.label, Sample.group_key, Sample.outcome),
+        delete(Sample).where(Sample.job_id == job_id, Sample.index.in_(indices)).returning(*sample_counts.COLUMNS),
         execution_options={"synchronize_session": False},
     )
-    changes = Counter(_kind(row) for row in rows)
-    changes.subtract(Counter((split, label, group, outcome) for split, label, group, outcome in gone))
+    before = Counter(sample_counts.kind_of(row) for row in gone)
     copy_rows(session, Sample.__tablename__, _TYPES, ({**row, "job_id": job_id} for row in rows))
+    changes = sample_counts.of(session, job_id, indices)
+    changes.subtract(before)
     sample_counts.add(session, job_id, changes)
 
 
@@ -92,9 +106,7 @@ def page(
     CAMs, masks and probabilities are not loaded, and touching them raises: `get` has them.
     """
     wanted: Select[Any, Any]
-    if filters.by_confidence and _are_few(session, job_id, filters):
-        wanted = _of_few(job_id, filters, sort, after, descending=descending)
-    elif filters == EVERYTHING and sort == "index":
+    if filters == EVERYTHING and sort == "index":
         all_of_them: Select[Any, Any] = select(Sample.index, literal(0).label("place")).where(Sample.job_id == job_id)
         wanted = _from(all_of_them, Sample, job_id, sort, after, descending=descending)
     else:
@@ -122,59 +134,64 @@ def get(session: Session, job_id: uuid.UUID, index: int) -> Sample:
     return sample
 
 
-def _kind(row: Mapping[str, Any]) -> sample_counts.Kind:
-    outcome = BEFORE * (row["predicted_before"] == row["label"]) + AFTER * (row["predicted_after"] == row["label"])
-    return row["split"], row["label"], -1 if row["group"] is None else row["group"], outcome
-
-
 def _merged(
     job_id: uuid.UUID, filters: SampleFilters, sort: Sort, after: int | None, *, descending: bool, limit: int
 ) -> Select[Any, Any]:
     """(index, place in the order) of the first samples of every kind that fits, merged.
 
-    Every kind is read through the index made for it, already in order and at most `limit` entries of it. So what a page
+    A kind is read through the index made for it, already in order and at most `limit` entries of it. So what a page
     costs hangs on the number of kinds, and neither on how many samples there are nor on how deep the page lies.
+
+    With a range of confidence, which the index only checks, a kind of n samples with m in the range takes about
+    `limit`·n/m entries. Where that is more than m, all m are fetched by their confidence and sorted. The lesser of the
+    two is never more than the root of `limit`·n.
     """
     columns = [SampleCount.split, SampleCount.outcome]
     if filters.by_class:
         columns += [SampleCount.label, SampleCount.group_key]
+    count, inside = func.sum(SampleCount.count), func.sum(SampleCount.count).filter(filters.bands())
     fitting = (
-        select(*columns)
-        .where(SampleCount.job_id == job_id, SampleCount.count > 0, *filters.kinds(SampleCount))
-        .distinct()
-        .subquery("kinds")
-    )
-    sample = aliased(Sample, name="ordered")
-    place = _place(sample, sort)
-    inner = select(sample.index, place.label("place")).where(
-        sample.job_id == job_id,
-        *(getattr(sample, column.key) == fitting.c[column.key] for column in columns),
-        *filters.confidence(sample),
-    )
-    each = _from(inner, sample, job_id, sort, after, descending=descending).limit(limit).lateral("each_kind")
-    order = [each.c.place, each.c.index]
-    return (
-        select(each.c.index, each.c.place)
-        .select_from(fitting.join(each, true()))
-        .order_by(*(part.desc() if descending else part for part in order))
+        select(*columns, count.label("size"), func.coalesce(inside, 0).label("inside"))
+        .where(SampleCount.job_id == job_id, *filters.kinds(SampleCount))
+        .group_by(*columns)
+        .cte("kinds")
     )
 
+    def each(kinds: Subquery, *, ordered: bool) -> Select[Any, Any]:
+        sample = aliased(Sample, name="ordered" if ordered else "ranged")
+        of_kind = (
+            sample.job_id == job_id,
+            *(getattr(sample, column.key) == kinds.c[column.key] for column in columns),
+            *filters.confidence(sample),
+        )
+        if not ordered:  # the offset keeps the planner from an index in the order asked for
+            fetched = select(sample.index, getattr(sample, sort)) if sort != "index" else select(sample.index)
+            sample = aliased(
+                Sample, fetched.where(*of_kind).correlate(kinds).offset(0).subquery("fetched"), name="fetched_sample"
+            )
+            of_kind = ()
+        found: Select[Any, Any] = select(sample.index, _place(sample, sort).label("place")).where(*of_kind)
+        found = _from(found, sample, job_id, sort, after, descending=descending)
+        first = found.limit(limit).lateral("first_ordered" if ordered else "first_ranged")
+        return select(first.c.index, first.c.place).select_from(kinds.join(first, true()))
 
-def _of_few(
-    job_id: uuid.UUID, filters: SampleFilters, sort: Sort, after: int | None, *, descending: bool
-) -> Select[Any, Any]:
-    """(index, place in the order) of the samples in a narrow range of confidence, sorted here."""
-    inside = (
-        select(Sample).where(Sample.job_id == job_id, *filters.confidence(Sample)).offset(0).subquery("inside")
-    )  # the offset keeps the planner from another index
-    sample = aliased(Sample, inside, name="inside_sample")
-    wanted = select(sample.index, _place(sample, sort).label("place")).where(*filters.kinds(sample))
-    return _from(wanted, sample, job_id, sort, after, descending=descending)
-
-
-def _are_few(session: Session, job_id: uuid.UUID, filters: SampleFilters) -> bool:
-    some = select(Sample.index).where(Sample.job_id == job_id, *filters.confidence(Sample)).limit(_FEW).subquery()
-    return (session.scalar(select(func.count()).select_from(some)) or 0) < _FEW
+    in_order = or_(
+        fitting.c.size <= _SMALL, fitting.c.inside * cast(fitting.c.inside, BigInteger) >= limit * fitting.c.size
+    )
+    chosen = select(fitting).where(fitting.c.inside > 0)
+    merged: Select[Any, Any] | CompoundSelect[Any, Any]
+    if filters.by_confidence:
+        merged = union_all(
+            each(chosen.where(in_order).subquery("kinds_in_order"), ordered=True),
+            each(chosen.where(~in_order).subquery("kinds_fetched"), ordered=False),
+        )
+    else:
+        merged = each(chosen.subquery("kinds_in_order"), ordered=True)
+    all_kinds = merged.subquery("merged")
+    order = [all_kinds.c.place, all_kinds.c.index]
+    return select(all_kinds.c.index, all_kinds.c.place).order_by(
+        *(part.desc() if descending else part for part in order)
+    )
 
 
 def _place(sample: type[Sample], sort: Sort) -> ColumnElement[Any]:

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import Base, CreatedAt, Json
 
+BANDS = 20
+"""Bands of confidence that samples are counted in."""
 SORTS = ("index", "masked_fraction", "confidence_drop", "heatmap_distance")
 """Columns that samples can be read in the order of; each has an index for every set of filters."""
 
@@ -78,16 +80,24 @@ class Sample(Base):
 
     __table_args__ = (
         *(index for sort in SORTS for index in _ordered(sort)),
-        # For a narrow range of confidence, which few samples fall into.
-        Index("ix_samples_confidence_after", "job_id", "confidence_after"),
+        # For a range of confidence that few samples of a kind fall into: found, filtered and sorted without their rows.
+        Index(
+            "ix_samples_confidence_after",
+            "job_id",
+            "split",
+            "outcome",
+            "confidence_after",
+            postgresql_include=["label", "group_key", *SORTS],
+        ),
     )
 
 
 class SampleCount(Base):
-    """How many samples of a kind a job has: one split, class, group (−1: none) and outcome.
+    """How many samples of a kind a job has: one split, class, group (−1: none) and outcome, in bands of confidence.
 
-    Written together with the samples. A page of any filter is merged from the kinds that fit it, each read in order
-    through an index, so that it never costs more than a page of each.
+    `band` is the twentieth, from 0 to 19, that `confidence_after` lies in. Written together with the samples. A page of
+    any filter is merged from the kinds that fit it, each read in order through an index, so that it never costs more
+    than a page of each.
     """
 
     __tablename__ = "sample_counts"
@@ -97,6 +107,7 @@ class SampleCount(Base):
     label: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     group_key: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     outcome: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    band: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     count: Mapped[int] = mapped_column(Integer)
 
 

@@ -93,8 +93,8 @@ def test_pages_agree_with_sorting_and_filtering_in_python(
 ) -> None:
     session, job_id = browsed
     expected = [row["index"] for row in _sorted(sort, descending) if _matches(row, filters)]
-    for few in (0, 20_000):  # both ways to read a range of confidence
-        with patch.object(samples, "_FEW", few):
+    for small in (0, 5000):  # both ways to read a range of confidence
+        with patch.object(samples, "_SMALL", small):
             assert _walk(session, job_id, filters, sort, descending, limit) == expected
     assert sample_counts.total(session, job_id, filters) == (None if filters.by_confidence else len(expected))
 
