@@ -28,7 +28,8 @@ INSERT INTO samples (job_id, index, split, label, "group", predicted_before, con
                      cam_width, cam_before, cam_after, mask)
 SELECT :job, n, CASE WHEN n > 15000 THEN 'test' ELSE 'train' END, (n > 10000)::int, (n > 10000)::int * 2 + n % 2,
        (n > 10000 AND n % 100 > 2)::int, 0.9, (n > 10000 AND n % 50 > 2)::int, (n * 7919 % 20000) / 20000.0,
-       n / 20000.0, n / 20000.0, n / 20000.0, 8, 8, 2, 2, decode(repeat('00', 100), 'hex'), decode(repeat('00', 100), 'hex'), ''
+       n / 20000.0, n / 20000.0, n / 20000.0, 8, 8, 2, 2,
+       decode(repeat('00', 100), 'hex'), decode(repeat('00', 100), 'hex'), ''
 FROM generate_series(1, 20000) AS n
 """
 COUNT_KINDS = """
