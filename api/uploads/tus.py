@@ -37,7 +37,7 @@ def _header(name: str, description: str, example: str, *, required: bool = False
 
 _VERSION: Final = _header("Tus-Resumable", "The protocol's version.", protocol.VERSION)
 _VERSION_NEEDED: Final = {**_VERSION, "required": True}
-_OFFSET: Final = _header("Upload-Offset", "Where the body goes on: the bytes that are here.", "0")
+_OFFSET: Final = _header("Upload-Offset", "Where the body goes on: the bytes that are here.", "0", required=True)
 _CHECKSUM: Final = _header(
     "Upload-Checksum",
     "Algorithm (sha256, sha1, md5) and Base64 digest of this body; another digest is answered with 460.",
@@ -86,7 +86,7 @@ _CHECKSUM: Final = _header(
             _CHECKSUM,
         ],
         "requestBody": {
-            "required": required,
+            "required": False,
             "description": "JSON that announces the file; or, with tus, nothing, or its first bytes.",
             "content": {
                 "application/json": {"schema": {"$ref": "#/components/schemas/UploadCreate"}},
