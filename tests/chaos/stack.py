@@ -35,6 +35,7 @@ _QUICK = {
     "OMP_NUM_THREADS": "1",
 }
 """Everything that waits in production waits a fraction here."""
+_TOLD_LINES = 40
 
 
 class Process:
@@ -173,6 +174,10 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if exc is not None:
+            for process in self.processes:
+                said = process.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TOLD_LINES:]
+                sys.stderr.write(f"--- the end of {process.log.name}\n" + "\n".join(said) + "\n")
         self._stack.close()
 
     def _end(self) -> None:
