@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo up test check fuzz constraints audit chaos bench clean
+.PHONY: help install demo up browser test check fuzz constraints audit chaos bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the commands
@@ -29,7 +29,12 @@ demo: $(STAMP) ## Run a whole MaskTune job on real digits and print before and a
 up: $(STAMP) ## Serve the API and the workers on 127.0.0.1 until Ctrl-C
 	@$(BIN)/masktune up $(ARGS)
 
+browser: $(STAMP) ## Find a Chromium for the browser tests, or install one
+	@$(BIN)/python -m tests.web.browser.chromium
+
+# Without a browser its tests fail, with the way out in the message; all others still run.
 test: $(STAMP) ## Run all tests
+	-@$(MAKE) --no-print-directory browser
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP) ## Lint, types, import boundaries, migrations match the models

@@ -20,6 +20,8 @@ _HIDDEN: Final = frozenset({"preset"})
 _NAMES: Final = {
     "erm": "ERM training",
     "erm.epochs": "ERM epochs",
+    "erm.optimizer.name": "optimizer",
+    "erm.schedule.name": "schedule",
     "masking.strategy": "masking strategy",
     "lr": "learning rate",
     "k": "threshold k",

@@ -1,0 +1,102 @@
+"""Submitting, watching and cancelling jobs."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from playwright.sync_api import Page, expect
+
+from tests.web.browser.conftest import Watched
+from tests.web.browser.stack import Stack
+
+
+def test_a_job_is_submitted_and_watched_to_its_end_across_a_restart(
+    page: Page, stack: Stack, dataset_id: uuid.UUID, watched: Watched
+) -> None:
+    page.goto(f"{stack.url}/jobs/new")
+    page.get_by_label("Data set").select_option(str(dataset_id))
+    page.get_by_label("Preset").select_option("biased_mnist")
+    expect(page.get_by_label("ERM epochs")).to_have_value("100")
+    page.get_by_label("ERM epochs").fill("many")
+    expect(page.locator("[data-error='erm.epochs']")).to_contain_text("valid integer")
+    expect(page.get_by_label("ERM epochs")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("ERM epochs").fill("6")
+    expect(page.locator("[data-check-state]")).to_contain_text("Ready to submit")
+    page.get_by_label("Name", exact=True).fill("Watched")
+    page.locator("[data-section=limits] > summary").click()
+    page.get_by_label("Max attempts").fill("2")
+    page.get_by_role("button", name="Submit job").click()
+
+    expect(page).to_have_url(re.compile("/jobs/[0-9a-f-]{36}$"))
+    expect(page.get_by_role("heading", name="Watched")).to_be_visible()
+    log = page.locator("[data-log]")
+    expect(log).to_contain_text("Epoch 1 of 6", timeout=30_000)
+    # The server goes away and comes back; the page catches up by itself.
+    watched.allow("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|net::ERR")
+    stack.stop_api()
+    stack.start_api()
+    expect(page.get_by_role("region", name="Result")).to_contain_text("Worst group from", timeout=40_000)
+    expect(page.locator(".badge").first).to_have_text("succeeded")
+    epochs = [text for text in log.locator("li").all_text_contents() if "of 6" in text]
+    assert [re.findall(r"Epoch (\d)", text)[0] for text in epochs] == list("123456")
+    expect(page.locator(".timeline li.done")).to_have_count(5)
+
+
+def test_a_running_job_is_cancelled_from_its_page(page: Page, stack: Stack, dataset_id: uuid.UUID) -> None:
+    job_id = stack.submit(dataset_id, name="Endless", config={"erm": {"epochs": 2000}})
+    page.goto(f"{stack.url}/jobs/{job_id}")
+    expect(page.locator(".timeline li.now")).to_contain_text("ERM training", timeout=30_000)
+    expect(page.locator("[data-step]")).to_contain_text(" of ")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".badge").first).to_have_text("running")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".badge").first).to_have_text("cancelled", timeout=10_000)
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
+def test_a_threshold_is_picked_by_keyboard_and_told(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
+    page.goto(f"{stack.url}/jobs/{finished_job}")
+    told = page.locator("figure[data-split='test:biased'] [data-realised]")
+    expect(told).to_contain_text("coverage")
+    slider = page.get_by_role("slider", name="Threshold")
+    slider.focus()
+    page.keyboard.press("End")
+    expect(told).to_contain_text("coverage 100.0 %")
+    before = told.text_content()
+    page.get_by_label("Score").select_option("erm")
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(told).not_to_have_text(str(before))
+
+
+def test_the_list_is_filtered_without_leaving_the_page(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
+    page.goto(f"{stack.url}/jobs")
+    page.get_by_label("Name contains").fill("finished")
+    expect(page.get_by_role("row")).to_have_count(2)
+    page.get_by_label("Status").select_option("failed")
+    expect(page.get_by_text("No job fits")).to_be_visible()
+    expect(page).to_have_url(re.compile("status=failed.*name=finished"))
+    page.reload()
+    expect(page.get_by_label("Name contains")).to_have_value("finished")
+
+
+def test_a_clone_starts_with_the_same_settings(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
+    page.goto(f"{stack.url}/jobs/{finished_job}")
+    page.get_by_role("link", name="Clone").click()
+    expect(page.get_by_label("ERM epochs")).to_have_value("2")
+    expect(page.get_by_label("Preset")).to_have_value("biased_mnist")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("The finished one")
+
+
+def test_two_jobs_are_compared(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
+    stack.twin(finished_job)
+    page.goto(f"{stack.url}/jobs")
+    page.get_by_label("Compare The finished one").check()
+    page.get_by_label("Compare the twin").check()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("row", name="seed")).to_contain_text("1")
+    expect(page.get_by_role("row", name=re.compile("^train"))).to_be_visible()
+    expect(page.locator(".pairs li").first).to_contain_text("image 0")

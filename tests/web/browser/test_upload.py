@@ -1,0 +1,82 @@
+"""Bringing data: drag and drop, lost connections, live checks."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+from playwright.sync_api import Page, Route, expect
+
+from tests.web.browser.conftest import Watched
+from tests.web.browser.stack import Stack
+
+DROP = """
+([encoded, name]) => {
+  const bytes = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name));
+  const drop = document.querySelector(".drop");
+  for (const type of ["dragenter", "dragover", "drop"]) {
+    drop.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+  }
+}
+"""
+
+
+def test_a_dropped_archive_becomes_a_data_set_although_the_connection_breaks(
+    page: Page, stack: Stack, archive: Path, watched: Watched
+) -> None:
+    watched.allow("ERR_FAILED")
+    broken: list[str] = []
+
+    def break_once(route: Route) -> None:
+        if route.request.method == "PATCH" and not broken:
+            broken.append(route.request.url)
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route(re.compile("/v1/uploads/"), break_once)
+    page.goto(f"{stack.url}/datasets")
+    page.evaluate(DROP, [base64.b64encode(archive.read_bytes()).decode(), "digits-2026.tar.gz"])
+    expect(page.get_by_label("Name", exact=True)).to_have_value("digits-2026")
+    page.get_by_label("Name", exact=True).fill("Dropped digits")
+    page.get_by_role("button", name="Upload and check").click()
+    expect(page).to_have_url(re.compile("/datasets/[0-9a-f-]{36}$"))
+    assert broken
+    # It is checked while one watches, and then shows what is in it.
+    expect(page.get_by_role("heading", name="Groups")).to_be_visible(timeout=30_000)
+    expect(page.locator(".badge").first).to_have_text("ready")
+    tiles = page.locator("#tiles img")
+    expect(tiles).to_have_count(60)
+    page.wait_for_function("[...document.querySelectorAll('#tiles img')].some((image) => image.naturalWidth === 28)")
+    page.get_by_role("combobox", name="Split").select_option("test:biased")
+    expect(page.locator("#tiles li").first).to_contain_text("square=")
+    page.get_by_role("combobox", name="Class").select_option("5-9")
+    expect(page.locator("#tiles span", has_text="0-4")).to_have_count(0)
+
+
+def test_a_broken_archive_is_told_in_full(page: Page, stack: Stack, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"this is no archive")
+    page.goto(f"{stack.url}/datasets")
+    page.get_by_label("Drop an archive here").set_input_files(broken)
+    page.get_by_role("button", name="Upload and check").click()
+    expect(page.get_by_text("cannot be used")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("not_an_archive")).to_be_visible()
+
+
+def test_weights_that_do_not_fit_are_refused_with_their_keys(page: Page, stack: Stack, tmp_path: Path) -> None:
+    import torch
+
+    weights = tmp_path / "weights.pt"
+    torch.save({"nosuch.weight": torch.zeros(2), "other.weight": torch.zeros(2)}, weights)
+    page.goto(f"{stack.url}/checkpoints")
+    page.get_by_label("Drop the weights here").set_input_files(weights)
+    page.get_by_label("Architecture").fill("small_cnn")
+    page.get_by_role("button", name="Upload and check").click()
+    expect(page.get_by_text("do not fit")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("region", name="Keys that the file has and the architecture lacks")).to_contain_text(
+        "nosuch"
+    )
