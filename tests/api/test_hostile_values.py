@@ -13,7 +13,10 @@ HOSTILE = ("", "-1", "99999999999999999999", "1e5", "\x00", "\u2028", "١", "é"
 
 def test_no_query_value_breaks_anything(client: TestClient, seeds: Seeds) -> None:
     job_id = seeds.finished_job()
+    webhook_id, delivery_id = seeds.delivery()
     known = {
+        "webhook_id": webhook_id,
+        "delivery_id": delivery_id,
         "job_id": job_id,
         "dataset_id": seeds.look(job_id).dataset_id,
         "checkpoint_id": seeds.stored_checkpoint(b"weights"),
