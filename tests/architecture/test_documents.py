@@ -14,7 +14,7 @@ from tests.deploy.compose import example_names
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 # Ours, but of no process: the address and key of the command line's client, and the folder of local data.
-CLIENT_VARIABLES = {"MASKTUNE_URL", "MASKTUNE_API_KEY"}
+CLIENT_VARIABLES = {"MASKTUNE_URL", "MASKTUNE_API_KEY", "MASKTUNE_BROWSER"}
 
 
 def name_of(document: Path) -> str:

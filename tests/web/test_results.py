@@ -82,3 +82,13 @@ def test_the_reject_option_has_a_chart_for_every_split_and_a_line_for_every_scor
     only = rejecting({"selective": selective(("erm",))})
     assert only is not None
     assert only.curves[0].chart.count('class="line ') == 1
+
+
+def test_the_background_gap_stands_where_backgrounds_mislead() -> None:
+    splits = {"test:mixed_same": split(0.9, []), "test:mixed_rand": split(0.7, [])}
+    found = {
+        each.split: each for each in split_figures({"erm": splits, "masktune": splits, "bg_gap": [0.2, 0.1, 0.05]})
+    }
+    gap = found["test:mixed_rand"].others[-1]
+    assert (gap.name, gap.before, gap.after, gap.smaller_is_better) == ("BG-gap", 0.2, 0.05, True)
+    assert "BG-gap" not in {other.name for other in found["test:mixed_same"].others}

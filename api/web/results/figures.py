@@ -86,7 +86,7 @@ def split_figures(result: Mapping[str, Any]) -> list[SplitFigures]:
     before, after = result["erm"], result["masktune"]
     shared = [split for split in before if split in after]
     ordered = sorted(shared, key=lambda split: (not split.startswith("test"), split_order(split)))
-    return [_split(split, before[split], after[split]) for split in ordered]
+    return [_split(split, before[split], after[split], _gap(result, split)) for split in ordered]
 
 
 def headline(figures: list[SplitFigures]) -> SplitFigures | None:
@@ -103,7 +103,9 @@ def wilson(accuracy: float, count: int) -> Interval:
     return Interval(accuracy, max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale))
 
 
-def _split(split: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> SplitFigures:
+def _split(
+    split: str, before: Mapping[str, Any], after: Mapping[str, Any], extra: tuple[Plain, ...] = ()
+) -> SplitFigures:
     grouped = bool(before["groups"])
     kind = "groups" if grouped else "classes"
     parts = [
@@ -123,7 +125,7 @@ def _split(split: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> S
         count=before["count"],
         rows=rows,
         empty=tuple(part.name for part in parts if not part.count),
-        others=others,
+        others=others + extra,
         confusion=(before["confusion"], after["confusion"]),
         words=_words(whole, worst),
         worst_before=worst.before.value if worst and worst.before else None,
@@ -138,6 +140,14 @@ def _worst(parts: list[Figure], name: str) -> Figure | None:
         return None
     note = before.name if before.name == after.name else f"{before.name}, then {after.name}"
     return Figure(name, "worst", before.count, before.before, after.after, note)
+
+
+def _gap(result: Mapping[str, Any], split: str) -> tuple[Plain, ...]:
+    """The Backgrounds Challenge's BG-gap, at the split where backgrounds mislead (Xiao et al. 2020, section 3)."""
+    gaps = result.get("bg_gap") or [None]
+    if split != "test:mixed_rand" or gaps[0] is None:
+        return ()
+    return (Plain("BG-gap", gaps[0], gaps[-1], smaller_is_better=True),)
 
 
 def _first(pair: tuple[float, Figure]) -> float:

@@ -36,7 +36,7 @@ def test_a_job_is_submitted_and_watched_to_its_end_across_a_restart(
     watched.allow("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|net::ERR")
     stack.stop_api()
     stack.start_api()
-    expect(page.get_by_role("region", name="Result")).to_contain_text("Worst group from", timeout=40_000)
+    expect(page.locator(".words")).to_contain_text("Worst group from", timeout=40_000)
     expect(page.locator(".badge").first).to_have_text("succeeded")
     epochs = [text for text in log.locator("li").all_text_contents() if "of 6" in text]
     assert [re.findall(r"Epoch (\d)", text)[0] for text in epochs] == list("123456")
