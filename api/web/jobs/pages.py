@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.events.schemas import LAST_TYPES, EventType
 from api.ids import JobId
@@ -17,6 +17,7 @@ from api.services import services_of
 from api.transactions import Transaction
 from api.web.insight.pages import insight_values
 from api.web.jobs.curves import curves
+from api.web.jobs.live_part import PARTS
 from api.web.jobs.log import line
 from api.web.jobs.timeline import timeline
 from api.web.results.page import result_values
@@ -47,7 +48,13 @@ def job_page(request: Request, session: Transaction, visitor: Visited, job_id: J
 @router.get("/jobs/{job_id}/live")
 def job_live(request: Request, session: Transaction, visitor: Visited, job_id: JobId) -> Response:
     """The part of the page that changes while the job runs."""
-    return render(request, "jobs/live.html", **_values(session, visitor, jobs.get(session, visitor.tenant_id, job_id)))
+    job = jobs.get(session, visitor.tenant_id, job_id)
+
+    def make() -> bytes:
+        return bytes(render(request, "jobs/live.html", **_values(session, visitor, job)).body)
+
+    part = PARTS.get((job.id, job.event_seq, job.status), make)
+    return HTMLResponse(part, headers={"Cache-Control": "no-store"})
 
 
 @router.post("/jobs/{job_id}/cancel")

@@ -12,8 +12,9 @@ def test_one_click_logs_in_and_out(nobodys_page: Page, stack: Stack) -> None:
     page = nobodys_page
     page.goto(stack.login_link())
     expect(page).to_have_url(f"{stack.url}/jobs")
-    expect(page.get_by_text(stack.tenant)).to_be_visible()
-    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_text(stack.tenant).first).to_be_visible()
+    page.get_by_text(stack.tenant).first.click()
+    page.get_by_role("button", name="Log out", exact=True).click()
     expect(page).to_have_url(f"{stack.url}/login")
     page.goto(f"{stack.url}/jobs")
     expect(page).to_have_url(f"{stack.url}/login?next=%2Fjobs")

@@ -8,6 +8,7 @@ import { refreshTimes } from "./times.js";
 
 const GAP_MS = 700; // between two refreshes, however fast events come
 const RETRY_MS = 3_000;
+const SPREAD_MS = 300; // many pages of one job shall not ask at the very same moment
 
 const place = document.getElementById("job-live");
 const OVER = ["succeeded", "failed", "cancelled"];
@@ -55,7 +56,7 @@ function follow() {
       again = true;
       return;
     }
-    refreshing = load();
+    refreshing = new Promise((go) => setTimeout(go, Math.random() * SPREAD_MS)).then(load);
     await refreshing;
     setTimeout(() => {
       refreshing = null;

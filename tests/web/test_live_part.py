@@ -1,0 +1,67 @@
+"""Many who watch one job cost as little as one."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.web.jobs.live_part import Key, LiveParts
+from tests.api.seeds import Seeds
+
+
+def key(seq: int = 1) -> Key:
+    return uuid.UUID(int=1), seq, "running"
+
+
+def test_what_many_ask_for_at_once_is_made_once() -> None:
+    parts, made = LiveParts(), []
+
+    def make() -> bytes:
+        made.append(threading.get_ident())
+        time.sleep(0.05)
+        return b"part"
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: parts.get(key(), make), range(20)))
+    assert answers == [b"part"] * 20
+    assert len(made) == 1
+
+
+def test_a_new_event_and_the_passing_of_time_make_a_new_one() -> None:
+    now = [0.0]
+    parts = LiveParts(clock=lambda: now[0])
+    assert parts.get(key(1), lambda: b"one") == b"one"
+    assert parts.get(key(2), lambda: b"two") == b"two"
+    assert parts.get(key(1), lambda: b"again") == b"one"
+    now[0] = 5.0
+    assert parts.get(key(1), lambda: b"later") == b"later"
+
+
+def test_one_that_cannot_be_made_is_tried_again() -> None:
+    parts = LiveParts()
+
+    def fail() -> bytes:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        parts.get(key(), fail)
+    assert parts.get(key(), lambda: b"part") == b"part"
+
+
+def test_only_so_many_are_kept() -> None:
+    parts = LiveParts()
+    for seq in range(300):
+        parts.get(key(seq), lambda: b"")
+    assert len(parts._kept) <= 128
+
+
+def test_a_page_sees_each_event_at_once(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job()
+    assert "stage" not in visitor.get(f"/jobs/{job_id}/live").text.split("data-log")[1]
+    seeds.event(job_id, "job.stage", {"stage": "masking", "iteration": 1})
+    assert "Masking, round 1" in visitor.get(f"/jobs/{job_id}/live").text
