@@ -80,6 +80,12 @@ def test_two_data_folders_do_not_meet_what_dies_is_started_again_and_what_is_kil
         }
         assert statuses == {ready["url"]: 200, other_ready["url"]: 401}
 
+        fresh = masktune_json(home, "keys", "login-link")["address"]
+        for address in (ready["login"], fresh):
+            with httpx.Client(follow_redirects=True) as browser:
+                assert browser.get(address).url == f"{ready['url']}/jobs"
+        assert httpx.get(ready["login"]).status_code == 401  # it has let somebody in already
+
         worker = read_json(home / "services.json")["pids"]["job worker"]
         os.kill(worker, signal.SIGKILL)
         deadline = time.monotonic() + _STOP_SECONDS
