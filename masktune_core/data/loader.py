@@ -7,7 +7,6 @@ falls into can change what the network sees, and an epoch can be entered at any 
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masktune_core.config import InputConfig
+from masktune_core.cores import core_count
 from masktune_core.data.augment import move, recolor, training_views
 from masktune_core.data.cache import DecodedCache
 from masktune_core.data.dataset import Dataset
@@ -82,7 +82,7 @@ class Loader:
         self.input = input
         self.device = device
         self._cache = DecodedCache(dataset, cache_mib * 2**20)
-        self._workers = workers or _cores()
+        self._workers = workers or core_count()
         self._pool: ThreadPoolExecutor | None = None
         self._mean = torch.tensor(input.mean, dtype=torch.float32, device=device)[:, None, None]
         self._std = torch.tensor(input.std, dtype=torch.float32, device=device)[:, None, None]
@@ -221,7 +221,3 @@ class _Pending(NamedTuple):
     def cancel(self) -> None:
         for task in self.tasks:
             task.cancel()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

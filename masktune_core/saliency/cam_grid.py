@@ -8,7 +8,7 @@ from torch import nn
 from masktune_core.errors import ArchitectureError, ConfigError
 from masktune_core.models.feature_grid import feature_grid
 from masktune_core.models.layers import cam_layer
-from masktune_core.saliency.graph_cut import evaluation_mode, forward_cut
+from masktune_core.saliency.graph_cut import evaluation_mode, graph_cut
 
 
 def cam_grid(model: nn.Module, size: int, *, layer: nn.Module | None = None) -> tuple[int, int]:
@@ -20,9 +20,9 @@ def cam_grid(model: nn.Module, size: int, *, layer: nn.Module | None = None) -> 
     layer = cam_layer(model) if layer is None else layer
     example = next(model.parameters())
     image = torch.zeros(1, 3, size, size, device=example.device, dtype=example.dtype)
-    with evaluation_mode(model):
+    with evaluation_mode(model), graph_cut(model, layer) as run:
         try:
-            forward = forward_cut(model, layer, image)
+            forward = run(image)
         except (AssertionError, RuntimeError, ValueError, TypeError) as error:
             raise ArchitectureError(f"{type(model).__name__} cannot take an input of {size} px: {error}") from error
         forward.gradients(forward.logits.detach().argmax(dim=1))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from masktune_core.cores import on_all_cores
 from masktune_core.errors import ConfigError
 from masktune_core.fresh_memory import reuse_freed_memory
 from masktune_core.models.feature_grid import feature_grid
 from masktune_core.models.layers import cam_layer
 from masktune_core.saliency.eigencam import eigencam
-from masktune_core.saliency.graph_cut import evaluation_mode, forward_cut
+from masktune_core.saliency.graph_cut import CutForward, evaluation_mode, graph_cut
 from masktune_core.saliency.methods import GRADIENT_METHODS, METHODS
 from masktune_core.saliency.scorecam import scorecam
 
@@ -68,16 +70,21 @@ def explain(
     if target is not None and target.shape != (len(images),):
         raise ConfigError(f"target must hold a class for each of {len(images)} images, got shape {tuple(target.shape)}")
     layer = cam_layer(model) if layer is None else layer
-    with evaluation_mode(model):
+    with evaluation_mode(model), graph_cut(model, layer) as run:
         if images.device.type != "cpu":
-            return _explain(model, images, method, target, layer, keep_activations)
+            return _explain(model, run, images, method, target, keep_activations)
         reuse_freed_memory()
-        size = max(_IMAGES_AT_A_TIME, _PIXELS_AT_A_TIME // (images.shape[-2] * images.shape[-1]))
-        parts = []
-        for start in range(0, max(len(images), 1), size):
+        small = _PIXELS_AT_A_TIME // (images.shape[-2] * images.shape[-1])
+        size = max(_IMAGES_AT_A_TIME, small)
+
+        def explain_part(start: int) -> Explanation:
             part = images[start : start + size].contiguous(memory_format=torch.channels_last)  # what oneDNN works in
             classes = None if target is None else target[start : start + size]
-            parts.append(_explain(model, part, method, classes, layer, keep_activations))
+            return _explain(model, run, part, method, classes, keep_activations)
+
+        starts = range(0, max(len(images), 1), size)
+        # Layers of large images keep all cores busy by themselves
+        parts = on_all_cores(explain_part, starts) if small > _IMAGES_AT_A_TIME else [*map(explain_part, starts)]
     kept = [part.activations for part in parts if part.activations is not None]
     return Explanation(
         torch.cat([part.cams for part in parts]),
@@ -87,9 +94,14 @@ def explain(
 
 
 def _explain(
-    model: nn.Module, images: Tensor, method: str, target: Tensor | None, layer: nn.Module, keep_activations: bool
+    model: nn.Module,
+    run: Callable[[Tensor], CutForward],
+    images: Tensor,
+    method: str,
+    target: Tensor | None,
+    keep_activations: bool,
 ) -> Explanation:
-    forward = forward_cut(model, layer, images)
+    forward = run(images)
     logits = forward.logits.detach()
     targets = logits.argmax(dim=1) if target is None else _checked(target.to(logits.device, torch.int64), logits)
     activations = feature_grid(forward.activations.detach(), model).float()

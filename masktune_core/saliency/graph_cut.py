@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import local
 from weakref import WeakSet
 
 import torch
@@ -40,49 +41,70 @@ class CutForward:
         return gradient
 
 
-def forward_cut(model: nn.Module, layer: nn.Module, images: Tensor) -> CutForward:
-    """Run `model` on images (B, 3, S, S): without a graph up to `layer`'s output, with one from there to the logits.
+@contextmanager
+def graph_cut(model: nn.Module, layer: nn.Module) -> Iterator[Callable[[Tensor], CutForward]]:
+    """Hook `layer` for as long as the context lasts; gives the function that runs `model` on images (B, 3, S, S).
 
-    The hook is released, and the grad mode restored, even if the model raises. If the layer runs several times, its
-    last output counts. Raises `ArchitectureError` if the layer does not run, or the outputs are not single tensors.
+    That runs without a graph up to `layer`'s output, and with one from there to the logits. Several threads may call it
+    at a time, as there is one hook for all of them: to add or remove hooks while another thread runs the model would
+    not be safe. Outside of it the model runs as ever. If the layer runs several times, its last output counts.
+
+    The function restores the grad mode even if the model raises. It raises `ArchitectureError` if the layer does not
+    run, or the outputs are not single tensors.
     """
-    try:
-        return _forward_cut(model, layer, images, copy=layer in _FOLLOWED_IN_PLACE)
-    except RuntimeError as error:
-        # autograd refuses to overwrite a leaf; a copy for every layer would cost 5 % of a small network's time
-        if "in-place operation" not in str(error) or layer in _FOLLOWED_IN_PLACE:
-            raise
-        result = _forward_cut(model, layer, images, copy=True)
-        _FOLLOWED_IN_PLACE.add(layer)
-        return result
+    run = _Run()
 
-
-def _forward_cut(model: nn.Module, layer: nn.Module, images: Tensor, *, copy: bool) -> CutForward:
-    leaves: list[Tensor] = []
-
-    def cut(_layer: nn.Module, _inputs: object, output: object) -> Tensor:
+    def cut(_layer: nn.Module, _inputs: object, output: object) -> Tensor | None:
+        if not run.active:
+            return None
         if not isinstance(output, Tensor) or not output.is_floating_point():
             raise ArchitectureError(
                 f"the CAM layer ({type(_layer).__name__}) returns {type(output).__name__}, not a tensor of features: "
                 "name another in model.cam_layer"
             )
-        leaf = output.detach().requires_grad_()
-        leaves[:] = [leaf]
+        run.leaf = output.detach().requires_grad_()
         torch.set_grad_enabled(True)
-        return leaf.clone() if copy else leaf
+        return run.leaf.clone() if run.copy else run.leaf
+
+    def once(images: Tensor, *, copy: bool) -> CutForward:
+        run.active, run.copy, run.leaf = True, copy, None
+        try:
+            # inference mode would forbid the graph of the head
+            with torch.inference_mode(mode=False), torch.no_grad():
+                logits = model(images)
+            leaf = run.leaf
+        finally:
+            run.active, run.leaf = False, None
+        if leaf is None:
+            raise ArchitectureError(f"the CAM layer ({type(layer).__name__}) does not run when an image is classified")
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise ArchitectureError(f"{type(model).__name__} does not return logits (B, K)")
+        return CutForward(leaf, logits)
+
+    def forward(images: Tensor) -> CutForward:
+        try:
+            return once(images, copy=layer in _FOLLOWED_IN_PLACE)
+        except RuntimeError as error:
+            # autograd refuses to overwrite a leaf; a copy for every layer would cost 5 % of a small network's time
+            if "in-place operation" not in str(error) or layer in _FOLLOWED_IN_PLACE:
+                raise
+            result = once(images, copy=True)
+            _FOLLOWED_IN_PLACE.add(layer)
+            return result
 
     handle = layer.register_forward_hook(cut)
     try:
-        # inference mode would forbid the graph of the head
-        with torch.inference_mode(mode=False), torch.no_grad():
-            logits = model(images)
+        yield forward
     finally:
         handle.remove()
-    if not leaves:
-        raise ArchitectureError(f"the CAM layer ({type(layer).__name__}) does not run when an image is classified")
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise ArchitectureError(f"{type(model).__name__} does not return logits (B, K)")
-    return CutForward(leaves[0], logits)
+
+
+class _Run(local):
+    """What one thread's run of the model is about; each thread sees its own."""
+
+    active = False
+    copy = False
+    leaf: Tensor | None = None
 
 
 @contextmanager

@@ -1,0 +1,55 @@
+"""Work on independent parts of a batch, a core each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from threading import Barrier
+from typing import TypeVar
+
+import torch
+
+Part = TypeVar("Part")
+Done = TypeVar("Done")
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_all_cores(work: Callable[[Part], Done], parts: Sequence[Part]) -> list[Done]:
+    """`[work(part) for part in parts]`, where torch uses one thread for each part and as many parts run as cores.
+
+    A small network has too little work in a layer to share it between threads; whole parts share well. As every part is
+    computed by one thread, the results do not depend on the number of cores. `work` must not touch what other parts do.
+    `OMP_NUM_THREADS`, where it is set, is the most cores that are used.
+    """
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(core_count(), int(limit)) if limit.isdecimal() and int(limit) > 0 else core_count()
+    if len(parts) < 2 or cores == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return [work(part) for part in parts]
+        finally:
+            torch.set_num_threads(threads)
+    return list(_pool(cores).map(work, parts))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads in which torch uses no further threads; they last as long as the process."""
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="masktune-core")
+    together = Barrier(threads)
+
+    def begin(_: int) -> None:
+        together.wait()  # each of the threads takes one of these, none two
+        torch.set_num_threads(1)
+
+    list(pool.map(begin, range(threads)))
+    torch.set_num_threads(before)  # parts of the setting belong to the process, not to the thread
+    return pool
