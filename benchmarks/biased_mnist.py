@@ -23,7 +23,7 @@ from masktune_core.config import JobConfig, resolve_config
 from masktune_core.data.dataset import Dataset
 from masktune_core.evaluation import Evaluation
 from masktune_core.intake import normalise
-from masktune_core.makers.biased_mnist import make_biased_mnist
+from masktune_core.makers.biased_mnist import ConflictingDigits, make_biased_mnist
 from masktune_core.makers.cues import Cue
 from masktune_core.pipeline import run as run_pipeline
 
@@ -37,6 +37,7 @@ class Setting:
 
     seed: int = 0
     conflicting: float = 0.01
+    conflicting_digits: ConflictingDigits = "any"
     cue: Cue = "square"
     strategy: Literal["masktune", "random"] = "masktune"
     k: float = 2.0
@@ -46,27 +47,38 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Settings that differ in the seed alone; `name` is the row of the table."""
+    """Settings that differ in the seed alone; `name` and `model` are its row of the table."""
 
     name: str
     setting: dict[str, Any]
-    seeds: int
+    seeds: int = 2
+    model: str = "MaskTune"
 
 
-MAIN = (
-    Experiment("MaskTune", {}, 5),
-    Experiment("random mask", {"strategy": "random"}, 5),
+SPREAD: dict[ConflictingDigits, str] = {"any": "any digits", "nearest": "4s and 5s"}
+MAIN = tuple(
+    Experiment(f"1 % conflicting, {SPREAD[digits]}", {"conflicting_digits": digits, "strategy": strategy}, 5, model)
+    for digits in SPREAD
+    for strategy, model in (("masktune", "MaskTune"), ("random", "random mask"))
+)
+_CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("5 % conflicting, ", {"conflicting": 0.05}),
+    ("20 % conflicting, ", {"conflicting": 0.2}),
+    ("two iterations, ", {"iterations": 2}),
+    ("k = 1, ", {"k": 1.0}),
+    ("k = 3, ", {"k": 3.0}),
+    ("two squares, ", {"cue": "two_squares"}),
+    ("two squares, two iterations, ", {"cue": "two_squares", "iterations": 2}),
+    ("background colour, ", {"cue": "background"}),
+    ("foreground colour, ", {"cue": "foreground"}),
 )
 VARIANTS = (
-    Experiment("0 % conflicting", {"conflicting": 0.0}, 2),
-    Experiment("5 % conflicting", {"conflicting": 0.05}, 2),
-    Experiment("20 % conflicting", {"conflicting": 0.2}, 2),
-    Experiment("two iterations", {"iterations": 2}, 2),
-    Experiment("two squares", {"cue": "two_squares"}, 2),
-    Experiment("two squares, two iterations", {"cue": "two_squares", "iterations": 2}, 2),
-    Experiment("background colour", {"cue": "background"}, 2),
-    Experiment("k = 1", {"k": 1.0}, 2),
-    Experiment("k = 3", {"k": 3.0}, 2),
+    Experiment("0 % conflicting", {"conflicting": 0.0}),
+    *(
+        Experiment(f"{change}{SPREAD[digits]}", {"conflicting_digits": digits, **setting})
+        for change, setting in _CHANGES
+        for digits in SPREAD
+    ),
 )
 
 
@@ -89,13 +101,14 @@ def run(quick: bool) -> list[Row]:
 
 def run_setting(setting: Setting, digits: Path | None, folder: Path, *, train: int | None = None) -> dict[str, Any]:
     """Make the data unless `folder` has it, run the pipeline, and return setting, accuracies and seconds."""
-    archive = folder / f"{setting.cue}-{setting.conflicting}-{setting.seed}.zip"
+    archive = folder / f"{setting.cue}-{setting.conflicting}-{setting.conflicting_digits}-{setting.seed}.zip"
     if not archive.exists():
         made = make_biased_mnist(
             folder / "made.zip",
             digits=digits or "bundled",
             seed=setting.seed,
             conflicting=setting.conflicting,
+            conflicting_digits=setting.conflicting_digits,
             cue=setting.cue,
             train=train,
         )
@@ -148,13 +161,12 @@ def tables(done: Iterable[dict[str, Any]]) -> str:
         found = [run for run in runs if _alike(run["setting"], wanted)]
         if not found:
             continue
-        name = "1 % conflicting, square, k = 2, one iteration" if experiment in MAIN else experiment.name
-        models = [("ERM", "erm"), (experiment.name if experiment in MAIN else "MaskTune", "after")]
+        models = [("ERM", "erm"), (experiment.model, "after")]
         if experiment.setting.get("strategy") == "random":
             models = models[1:]  # the same ERM model as MaskTune's
         for model, key in models:
             cells = [_mean(run[key][split] for run in found) for split in TESTS]
-            lines.append(f"| {name} | {model} | {' | '.join(cells)} | {len(found)} |")
+            lines.append(f"| {experiment.name} | {model} | {' | '.join(cells)} | {len(found)} |")
     return "\n".join(lines)
 
 

@@ -25,6 +25,10 @@ def make_biased_mnist(
     conflicting: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of training images whose cue contradicts their class.")
     ] = 0.01,
+    conflicting_digits: Annotated[
+        Literal["any", "nearest"],
+        typer.Option(help="Which digits contradict: any, or the 4s and 5s first, as in the authors' code."),
+    ] = "any",
     cue: Annotated[
         Literal["square", "two_squares", "background", "foreground"], typer.Option(help="The shortcut.")
     ] = "square",
@@ -37,7 +41,12 @@ def make_biased_mnist(
     from masktune_core.makers import biased_mnist
 
     made = biased_mnist.make_biased_mnist(
-        destination, digits=digits or "bundled", seed=seed, conflicting=conflicting, cue=cue
+        destination,
+        digits=digits or "bundled",
+        seed=seed,
+        conflicting=conflicting,
+        conflicting_digits=conflicting_digits,
+        cue=cue,
     )
     _wrote(made, json=json)
 

@@ -7,7 +7,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from masktune_core.errors import ConfigError
 from masktune_core.makers.cues import CUES, Cue, colored
 from masktune_core.makers.idx import BUNDLED, has_digits, read_digits
 
+ConflictingDigits = Literal["any", "nearest"]
 CLASSES: Final = ("0-4", "5-9")
+_BOUNDARY: Final = 4.5
 _SPLIT_STREAM, _TRAIN_CUE_STREAM, _VAL_CUE_STREAM = range(3)
 
 
@@ -37,6 +39,7 @@ def make_biased_mnist(
     digits: Literal["bundled"] | Path = "bundled",
     seed: int = 0,
     conflicting: float = 0.01,
+    conflicting_digits: ConflictingDigits = "any",
     cue: Cue = "square",
     train: int | None = None,
     val: int | None = None,
@@ -47,6 +50,10 @@ def make_biased_mnist(
     In train and val exactly the fraction `conflicting` of each class goes against the rule: the cue is on the rest of
     "0-4", and on that part of "5-9". `test:original` has no cue; `test:biased` has the same digits with the cue on none
     of "0-4" and all of "5-9".
+
+    `conflicting_digits`: "any" draws those images from all digits of a class. "nearest" takes the 4s and the 5s, and
+    goes on to the next digit only when they are used up. That is what the authors' code does (it marks the first images
+    of a list sorted by digit), and why their ERM scores little more on biased than the share of 4s and 5s, 18.7 %.
 
     `digits` is "bundled" for the 10,000 that ship with the project (7,000 train, 1,000 val, 2,000 test by default), or
     the folder of a full MNIST in IDX files, plain or gzipped (48,000, 12,000, 10,000). The same arguments give the same
@@ -59,7 +66,9 @@ def make_biased_mnist(
     if cue not in CUES:
         raise ConfigError(f"unknown cue {cue!r}: use one of {', '.join(CUES)}")
     folder = BUNDLED if digits == "bundled" else Path(digits)
-    parts = _parts(folder, seed, conflicting, (train, val, test))
+    if conflicting_digits not in get_args(ConflictingDigits):
+        raise ConfigError(f"unknown conflicting_digits {conflicting_digits!r}: use any or nearest")
+    parts = _parts(folder, seed, conflicting, conflicting_digits, (train, val, test))
     with zipfile.ZipFile(destination, "w", zipfile.ZIP_STORED) as archive:
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
@@ -73,7 +82,11 @@ def make_biased_mnist(
 
 
 def _parts(
-    folder: Path, seed: int, conflicting: float, asked: tuple[int | None, int | None, int | None]
+    folder: Path,
+    seed: int,
+    conflicting: float,
+    conflicting_digits: ConflictingDigits,
+    asked: tuple[int | None, int | None, int | None],
 ) -> list[_Part]:
     pool, pool_digits = read_digits(folder, "t10k")
     if has_digits(folder, "train"):
@@ -96,8 +109,9 @@ def _parts(
         ("train", learn_order[:train], _TRAIN_CUE_STREAM),
         ("val", learn_order[train : train + val], _VAL_CUE_STREAM),
     ):
-        labels = _classes(learn_digits[order])
-        parts.append(_Part(split, learn[order], labels, _biased_cues(labels, conflicting, seed, stream)))
+        drawn = learn_digits[order]
+        cued = _biased_cues(drawn, conflicting, conflicting_digits, seed, stream)
+        parts.append(_Part(split, learn[order], _classes(drawn), cued))
     labels = _classes(pool_digits[test_order])
     nowhere = np.zeros(len(labels), dtype=np.bool_)
     parts.append(_Part("test:original", pool[test_order], labels, nowhere))
@@ -118,14 +132,19 @@ def _fits(what: str, wanted: int, there: int) -> None:
 
 
 def _classes(digits: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return (digits >= 5).astype(np.int64)
+    return (digits > _BOUNDARY).astype(np.int64)
 
 
-def _biased_cues(labels: NDArray[np.int64], conflicting: float, seed: int, stream: int) -> NDArray[np.bool_]:
+def _biased_cues(
+    digits: NDArray[np.uint8], conflicting: float, conflicting_digits: ConflictingDigits, seed: int, stream: int
+) -> NDArray[np.bool_]:
     """The cue on class 0, but for exactly the conflicting fraction of each class (rounded to whole images)."""
+    labels = _classes(digits)
     cued: NDArray[np.bool_] = labels == 0
     for label in (0, 1):
         members = shuffled(np.flatnonzero(labels == label), seed=seed, epoch=stream)
+        if conflicting_digits == "nearest":
+            members = members[np.argsort(np.abs(digits[members] - _BOUNDARY), kind="stable")]
         against = members[: round(conflicting * len(members))]
         cued[against] = ~cued[against]
     return cued

@@ -67,6 +67,23 @@ def test_the_conflicting_fraction_is_exact_in_each_class(tmp_path: Path, conflic
             assert sum(cue != rule for cue in cues) == round(conflicting * len(cues))
 
 
+@pytest.mark.parametrize(("conflicting", "digits"), [(0.01, {"4", "5"}), (0.2, {"3", "4", "5", "6"})])
+def test_the_authors_conflicting_images_are_the_digits_next_to_the_other_class(
+    tmp_path: Path, conflicting: float, digits: set[str]
+) -> None:
+    path = make_biased_mnist(
+        tmp_path / "m.zip", conflicting=conflicting, conflicting_digits="nearest", train=3000, val=10, test=10
+    )
+    images, labels = read_digits(BUNDLED, "t10k")
+    digit_of = {image[4:].tobytes(): str(label) for image, label in zip(images, labels, strict=True)}
+    rows = [row for row in rows_of(path) if row["split"] == "train"]
+    against = [row for row in rows if (row["label"] == "0-4") == (row["square"] == "no")]
+    assert len(against) == sum(
+        round(conflicting * sum(row["label"] == label for row in rows)) for label in ("0-4", "5-9")
+    )
+    assert {digit_of[image_of(path, row["file_name"])[4:, :, 2].tobytes()] for row in against} == digits
+
+
 def test_the_seed_decides_everything_and_repeats(tmp_path: Path) -> None:
     made = [make_small(tmp_path / f"{i}.zip", seed=seed).read_bytes() for i, seed in enumerate((0, 0, 1))]
     assert made[0] == made[1] != made[2]
@@ -152,6 +169,8 @@ def test_more_digits_than_there_are_is_an_error_with_a_way_out(tmp_path: Path) -
         make_biased_mnist(tmp_path / "m.zip", train=7001, val=1000, test=2000)
     with pytest.raises(ConfigError, match="at least 2"):
         make_biased_mnist(tmp_path / "m.zip", val=1)
+    with pytest.raises(ConfigError, match="use any or nearest"):
+        make_biased_mnist(tmp_path / "m.zip", conflicting_digits="all")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"\[0, 1\]"):
         make_biased_mnist(tmp_path / "m.zip", conflicting=1.5)
     assert not (tmp_path / "m.zip").exists()
