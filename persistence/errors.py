@@ -22,7 +22,13 @@ PersistenceError
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_QUOTAS: Final = {
+    "bytes": ("bytes", "delete uploads, data sets, checkpoints or jobs"),
+    "datasets": ("data sets", "delete one"),
+    "jobs": ("unfinished jobs", "wait until one has ended, or cancel one"),
+}
 
 
 class PersistenceError(Exception):
@@ -84,8 +90,10 @@ class QuotaExceeded(PersistenceError):
 
     def __init__(self, kind: str, limit: int, used: int, more: int) -> None:
         self.kind, self.limit, self.used, self.more = kind, limit, used, more
-        noun = {"bytes": "bytes", "datasets": "data sets", "jobs": "unfinished jobs"}[kind]
-        super().__init__(f"{more} more {noun} on top of {used} exceed the limit of {limit}: delete some, or wait")
+        noun, way_out = _QUOTAS[kind]
+        super().__init__(
+            f"the tenant has {used} {noun} of the {limit} it may have, and {more} more would be too many: {way_out}"
+        )
 
 
 class UploadExpired(PersistenceError):

@@ -86,8 +86,10 @@ def show(session: Session, settings: Settings, tenant_id: uuid.UUID) -> dict[Kin
     return {kind: Quota(limit(settings, tenant, kind), used(session, tenant_id, kind)) for kind in kinds}
 
 
-def require(session: Session, settings: Settings, tenant_id: uuid.UUID, kind: Kind, more: int = 1) -> None:
-    """Raises `QuotaExceeded` when `more` would be too much.
+def require(
+    session: Session, settings: Settings, tenant_id: uuid.UUID, kind: Kind, more: int = 1, *, made: bool = False
+) -> None:
+    """Raises `QuotaExceeded` when `more` would be too much; with `made`, the rows are there and are to be rolled back.
 
     The tenant stays locked until the transaction ends, so that of two requests that come at once the second sees what
     the first has taken: make the row in the same transaction.
@@ -97,6 +99,6 @@ def require(session: Session, settings: Settings, tenant_id: uuid.UUID, kind: Ki
         execution_options={"populate_existing": True},
     ).one()
     allowed = limit(settings, tenant, kind)
-    usage = used(session, tenant_id, kind)
+    usage = used(session, tenant_id, kind) - (more if made else 0)
     if usage + more > allowed:
         raise QuotaExceeded(kind, allowed, usage, more)

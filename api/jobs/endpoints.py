@@ -15,6 +15,7 @@ from api.jobs.schemas import JobCreate, JobQuery, JobRead, StageList, StageRead
 from api.jobs.submission import submit
 from api.pages import PageOf
 from api.problems import responses
+from api.request_ids import request_id_of
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
 from persistence import jobs, quotas, stages
@@ -97,9 +98,9 @@ def queue_job(
     idempotency_key: str | None = None,
 ) -> JobRead:
     """Record the job, and have it sent once the transaction is committed. For endpoints of this and other formats."""
-    job, created = submit(session, caller.tenant_id, body, idempotency_key)
+    job, created = submit(session, caller.tenant_id, body, idempotency_key, request_id=request_id_of(request.scope))
     if created:
-        quotas.require(session, services_of(request).settings, caller.tenant_id, "jobs", 0)  # it counts already
+        quotas.require(session, services_of(request).settings, caller.tenant_id, "jobs", made=True)
         dispatch_after_commit(session, "job", job.id)
     else:
         response.status_code = 200

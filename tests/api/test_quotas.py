@@ -13,6 +13,7 @@ from persistence import tenants
 from persistence.database import transaction
 from persistence.settings import Settings
 from persistence.tables import Tenant
+from tests.api.seeds import Seeds
 from tests.api.test_errors import problem
 from tests.api.tus import CONTENT, TUS, begin
 
@@ -68,6 +69,17 @@ class TestQuota:
         assert client.post("/v1/datasets", json=body).status_code == 202
         document = problem(client.post("/v1/datasets", json=body), 429, "too_many_datasets")
         assert (document["limit"], document["usage"]) == (1, 1)
+
+    def test_unfinished_jobs(self, client: TestClient, seeds: Seeds, sessions: sessionmaker[Session]) -> None:
+        self.limited(sessions, quota_jobs=1)
+        body = {"dataset_id": str(seeds.dataset()), "preset": "biased_mnist"}
+        first = client.post("/v1/jobs", json=body)
+        assert first.status_code == 201
+        document = problem(client.post("/v1/jobs", json=body), 429, "too_many_jobs")
+        assert (document["limit"], document["usage"], document["requested"]) == (1, 1, 1)
+        assert "cancel one" in document["detail"]
+        client.post(f"/v1/jobs/{first.json()['id']}/cancel")
+        assert client.post("/v1/jobs", json=body).status_code == 201
 
 
 def test_a_file_for_which_there_is_no_room_is_refused_unsent(settings: Settings, key: str) -> None:
