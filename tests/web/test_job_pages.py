@@ -7,10 +7,14 @@ import uuid
 from html import unescape
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from api.web.jobs.fields import PREFIX, texts
 from masktune_core.config import PRESETS
+from persistence.database import transaction
+from persistence.tables import Tenant
 from tests.api.seeds import Seeds
 from tests.web.conftest import csrf_of
 from tests.web.results import finish_with_result, job_with_result, result
@@ -107,6 +111,33 @@ def test_the_form_is_checked_while_it_is_filled_in(visitor: TestClient, seeds: S
     dataset = str(uuid.uuid4())
     assert set(problems()) == {"dataset"}
     assert visitor.get("/v1/jobs").json()["data"] == []
+
+
+def test_at_the_limit_the_form_says_so_and_how_to_go_on(
+    visitor: TestClient, seeds: Seeds, sessions: sessionmaker[Session]
+) -> None:
+    with transaction(sessions) as session:
+        session.execute(update(Tenant).where(Tenant.id == seeds.tenant_id).values(quota_jobs=1))
+    sent = form(visitor, seeds.dataset())
+    first = visitor.post("/jobs", data=sent, follow_redirects=False)
+    assert first.status_code == 303
+    # The same form once more, as by a double click, is the same job and no second one.
+    again = visitor.post("/jobs", data=sent, follow_redirects=False)
+    assert (again.status_code, again.headers["location"]) == (303, first.headers["location"])
+    refused = visitor.post("/jobs", data=form(visitor, sent["dataset"], seed="8"), follow_redirects=False)
+    assert refused.status_code == 429
+    assert refused.headers["content-type"].startswith("text/html")
+    notice = re.findall(r'<div class="notice bad" role="alert" data-form-problem>(.*?)</div>', refused.text, re.DOTALL)
+    assert "has 1 unfinished jobs of the 1 it may have" in notice[0]
+    assert "wait until one has ended, or cancel one" in notice[0]
+    assert '<p data-at-limit><a href="/jobs">' in notice[0]
+    assert 'name="config.seed" value="8"' in refused.text
+    checked = visitor.post("/jobs/check", data=form(visitor, sent["dataset"])).json()["problems"]
+    assert [(each["place"], each["at_limit"]) for each in checked] == [("", True)]
+    assert len(visitor.get("/v1/jobs").json()["data"]) == 1
+    # With a fault of the form itself beside it, both are told.
+    both = visitor.post("/jobs", data=form(visitor, sent["dataset"], erm__epochs="none"))
+    assert both.status_code == 422
 
 
 def test_a_read_key_may_look_and_not_submit(browser: TestClient, read_visitor: TestClient, seeds: Seeds) -> None:

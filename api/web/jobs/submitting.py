@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -33,15 +33,20 @@ from persistence.settings import Settings
 router = APIRouter(include_in_schema=False)
 
 _CHOICES = 200
+_AT_THE_LIMIT = "too_many_jobs"
 Preset = Annotated[str, Query(max_length=100)]
 
 
 @dataclass(frozen=True, slots=True)
 class FormProblem:
-    """What is wrong, and where: the path of a field or a section, dataset, checkpoint, preset, name, or nothing."""
+    """What is wrong, and where: the path of a field or a section, dataset, checkpoint, preset, name, or nothing.
+
+    Nothing stands for the form as a whole, such as a tenant that has as many jobs as it may (`at_limit`).
+    """
 
     place: str
     detail: str
+    at_limit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def check_job(request: Request, session: Transaction, visitor: Changing, form: F
     found = _checked(session, services_of(request).settings, visitor, form)
     return JSONResponse(
         {
-            "problems": [{"place": each.place, "detail": each.detail} for each in found.problems],
+            "problems": [asdict(each) for each in found.problems],
             "warnings": [sentence(warning.message) for warning in found.warnings],
             "estimate": _told(found.estimate),
         }
@@ -105,7 +110,8 @@ def check_job(request: Request, session: Transaction, visitor: Changing, form: F
 def submit_job(request: Request, session: Transaction, visitor: Changing, form: Form) -> Response:
     """Submit, and go to the job; or the form again, with what is wrong beside the fields."""
     problems = _checked(session, services_of(request).settings, visitor, form).problems
-    if not problems:
+    # Of a form that is sent twice, the first one may have been the last that fitted.
+    if all(problem.at_limit for problem in problems):
         try:
             with session.begin_nested():  # a refused submission must leave nothing behind
                 key = str(form.get("idempotency_key") or uuid.uuid4())
@@ -149,7 +155,10 @@ def _checked(session: Session, settings: Settings, visitor: Visitor, form: Mappi
             [FormProblem(place_of(str(each.get("pointer", ""))), _sentence(each["detail"])) for each in listed]
         )
     found = rehearse(session, settings, visitor.tenant_id, body)
-    problems = [FormProblem(place_of(reason.pointer), _sentence(reason.detail)) for reason in found.reasons]
+    problems = [
+        FormProblem(place_of(reason.pointer), _sentence(reason.detail), reason.code == _AT_THE_LIMIT)
+        for reason in found.reasons
+    ]
     return Checked(problems, found.warnings, found.estimate)
 
 
@@ -173,8 +182,7 @@ def _shown(error: ApiError | Conflict | NotFound | QuotaExceeded) -> list[FormPr
         if listed:
             return _listed(listed)
         return [FormProblem(_place_by_code(error.code), _sentence(error.detail))]
-    code = error.code
-    return [FormProblem(_place_by_code(code), _sentence(str(error)))]
+    return [FormProblem(_place_by_code(error.code), _sentence(str(error)), isinstance(error, QuotaExceeded))]
 
 
 def _listed(problems: Sequence[Mapping[str, Any]]) -> list[FormProblem]:
@@ -202,16 +210,24 @@ def _page(
     return render(
         request,
         "jobs/new.html",
-        status=422 if problems else 200,
+        status=_status(problems or []),
         chosen=chosen,
         datasets=ready,
         checkpoints=weights,
         presets=PRESETS,
         idempotency_key=uuid.uuid4(),
         problems={problem.place: problem.detail for problem in reversed(problems or [])},
+        at_limit=any(problem.at_limit for problem in problems or []),
         attributes=_attributes(session, visitor),
         **_config_values(values),
     )
+
+
+def _status(problems: Sequence[FormProblem]) -> int:
+    """As the API would answer."""
+    if not problems:
+        return 200
+    return 429 if all(problem.at_limit for problem in problems) else 422
 
 
 def _config_values(values: Mapping[str, str]) -> dict[str, Any]:

@@ -60,13 +60,15 @@ async function check() {
 }
 
 function show(problems) {
+  form.querySelector("[data-form-problem]").hidden = !problems.some((each) => !each.place);
+  form.querySelector("[data-at-limit]").hidden = !problems.some((each) => each.at_limit);
   for (const slot of form.querySelectorAll("[data-error]")) {
     const place = slot.dataset.error;
     const problem = problems.find((each) => each.place === place);
     // What was not filled in yet is no mistake yet.
     const early = problem && place === "dataset" && !touched.has(place);
     slot.textContent = problem && !early ? problem.detail : "";
-    const control = form.querySelector(`[aria-describedby~="${slot.id}"]`);
+    const control = slot.id && form.querySelector(`[aria-describedby~="${slot.id}"]`);
     if (control) control.setAttribute("aria-invalid", String(Boolean(slot.textContent)));
     if (slot.textContent) slot.closest("details")?.setAttribute("open", "");
   }
