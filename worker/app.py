@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from persistence.dispatch import (
     QUEUE_CONTROL,
+    QUEUE_JOBS,
     TASK_CHECK_CHECKPOINT,
     TASK_CHECK_DATASET,
     TASK_DELIVER,
@@ -133,8 +134,16 @@ def _start(**_: Any) -> None:
     context().cache.sweep()
 
 
+def _prepare(sender: Any, **_: Any) -> None:
+    if QUEUE_JOBS not in sender.app.amqp.queues.consume_from:
+        return
+    for device in context().devices.devices:
+        context().trainers.prepare(device)
+
+
 def _stop(**_: Any) -> None:
     context().stopping.set()
+    context().trainers.close()
 
 
 def _tie_beat_to_the_worker(**_: Any) -> None:
@@ -143,6 +152,7 @@ def _tie_beat_to_the_worker(**_: Any) -> None:
 
 signals.setup_logging.connect(_set_up_logging)
 signals.worker_init.connect(_start)
+signals.worker_ready.connect(_prepare)
 signals.worker_shutting_down.connect(_stop)
 signals.beat_embedded_init.connect(_tie_beat_to_the_worker)
 

@@ -24,15 +24,15 @@ _WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 class Child:
     """A running child in its own session and process group.
 
-    Its first line of standard input is the specification as JSON. Its standard input then stays open as long as this
-    process lives: end of file there tells it that its parent is gone. What it prints goes to `output`, line by line;
-    the last lines are kept.
+    Its first line of standard input is the specification as JSON: without one it waits until `begin` sends it. Its
+    standard input then stays open as long as this process lives: end of file there tells it that its parent is gone.
+    What it prints goes to `output`, line by line; the last lines are kept.
     """
 
     def __init__(
         self,
         argv: Sequence[str],
-        specification: Mapping[str, Any],
+        specification: Mapping[str, Any] | None = None,
         *,
         environment: Mapping[str, str] | None = None,
         output: TextIO | None = None,
@@ -53,6 +53,11 @@ class Child:
         self._waiter = threading.Thread(target=self._wait, name=f"wait-{self.pid}", daemon=True)
         self._reader.start()
         self._waiter.start()
+        if specification is not None:
+            self.begin(specification)
+
+    def begin(self, specification: Mapping[str, Any]) -> None:
+        """Tell it what to do; once."""
         if self._process.stdin is None:
             raise RuntimeError("the child was started without a pipe to its standard input")
         with suppress(BrokenPipeError):  # It ended at once; its exit code says why.

@@ -16,6 +16,7 @@ from persistence.settings import Settings
 from persistence.store import ObjectStore, store_of
 from worker.cache import Cache
 from worker.devices import DevicePool, find_devices
+from worker.standby import Standby
 from worker.workdirs import WorkDirs
 
 TRAINER = (sys.executable, "-m", "worker.trainer")
@@ -33,7 +34,7 @@ class Context:
     work: WorkDirs
     cache: Cache
     devices: DevicePool
-    trainer: tuple[str, ...] = TRAINER
+    trainers: Standby
     intake: tuple[str, ...] = INTAKE
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -53,4 +54,5 @@ def make_context(settings: Settings) -> Context:
         work=WorkDirs(settings.home),
         cache=Cache(settings.home, settings.cache_max_bytes),
         devices=DevicePool(find_devices(settings.devices)),
+        trainers=Standby(TRAINER, enabled=settings.standby_trainers),
     )

@@ -8,13 +8,16 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from worker.outcome import Exit
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+AT_WORK: Final = "masktune-work"
+"""The name of a child's process once it was told what to do; at most 15 characters."""
 
 
 def die_with_parent() -> None:
@@ -37,6 +40,8 @@ def receive() -> dict[str, Any]:
         os._exit(Exit.ORPHANED)
     threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
     specification: dict[str, Any] = json.loads(line)
+    if sys.platform.startswith("linux"):  # so that ps and top tell those at work from those that wait for it
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, AT_WORK.encode(), 0, 0, 0)
     structlog.contextvars.bind_contextvars(**specification.get("log", {}))
     return specification
 

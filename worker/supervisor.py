@@ -17,7 +17,6 @@ from persistence.database import transaction
 from persistence.errors import IllegalTransition, LeaseLost
 from persistence.tables import Checkpoint, Dataset, Job
 from worker.attempt import Ending, Limits, Wish, watch
-from worker.child import Child
 from worker.context import Context
 from worker.devices import Device
 from worker.memory import need_less_memory
@@ -71,6 +70,7 @@ def run_job(context: Context, woken_by: uuid.UUID) -> None:
             job_id=str(attempt.job_id), attempt=attempt.number, request_id=attempt.request_id
         ):
             _run(context, attempt, device)
+        context.trainers.prepare(device)
     _wake_next(context)
 
 
@@ -151,7 +151,7 @@ def _run(context: Context, attempt: Attempt, device: Device) -> None:
             "work_dir": str(folder),
             "log": structlog.contextvars.get_contextvars(),
         }
-        child = Child(context.trainer, specification, environment=device.environment())
+        child = context.trainers.start(device, specification)
         ending = watch(child, lambda: _renew(context, attempt), limits, context.stopping)
         verdict = judge(ending, folder, attempt, host_ooms=count_host_ooms() - ooms)
     _log.info(

@@ -1,20 +1,25 @@
-"""The trainer child: `python -m worker.trainer`, started by the supervisor for one attempt of one job."""
+"""The trainer child: `python -m worker.trainer`, started for one attempt of one job, perhaps before there is one."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 from worker import lifeline
 
 
 def main() -> int:
-    """Read the specification from standard input, run the attempt, return the exit code."""
-    specification = lifeline.receive()
+    """Load torch, read the specification from standard input, run the attempt, return the exit code."""
+    lifeline.die_with_parent()
     # Imported late: the line above ties this process to its parent before seconds go into loading torch.
     from worker.training import run_attempt
 
+    specification = lifeline.receive()
     return run_attempt(specification)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Everything is stored. To take torch's modules apart would hold the device for another second.

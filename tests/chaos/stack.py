@@ -24,6 +24,7 @@ from persistence import api_keys, tenants
 from persistence.database import make_engine, session_factory, transaction
 from persistence.settings import Settings
 from persistence.store import ObjectStore, store_of
+from worker.lifeline import AT_WORK
 
 ROOT = Path(__file__).parents[2]
 _QUICK = {
@@ -190,10 +191,10 @@ class Stack:
         self.postgres.stop()
 
     def trainer(self, worker: Process | None = None) -> psutil.Process | None:
-        """The trainer child of a job worker, if there is one now."""
+        """The trainer child of a job worker that is at work, if there is one now."""
         try:
             children = psutil.Process((worker or self.worker).pid).children()
-            return next((child for child in children if "worker.trainer" in " ".join(child.cmdline())), None)
+            return next((child for child in children if child.name() == AT_WORK), None)
         except psutil.Error:
             return None
 

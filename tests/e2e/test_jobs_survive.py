@@ -34,6 +34,7 @@ from tests.worker.driving import (
     wait_finished,
     wait_until,
 )
+from worker.lifeline import AT_WORK
 
 LONG = {"erm": {"epochs": 30}}
 EVERYTHING = ("-Q", "jobs,intake,control", "-c", "2", "-B")
@@ -72,11 +73,7 @@ def test_a_job_outlives_a_killed_worker_a_killed_trainer_and_a_shutdown(
 
     second = start_worker(*EVERYTHING)
     wait_event(sessions, job_id, "job.resumed")
-    (trainer,) = (
-        child
-        for child in psutil.Process(second.process.pid).children()
-        if "worker.trainer" in " ".join(child.cmdline())
-    )
+    (trainer,) = (child for child in psutil.Process(second.process.pid).children() if child.name() == AT_WORK)
     trainer.send_signal(signal.SIGKILL)
     wait_event(sessions, job_id, "job.resumed", 2)
     assert second.stop() == 0

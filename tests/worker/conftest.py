@@ -58,7 +58,7 @@ def alone(normalised: tuple[Path, IntakeReport], tmp_path_factory: pytest.TempPa
 def settings(settings: Settings) -> Settings:
     """Everything that waits in production waits a fraction of a second here."""
     quick = {"lease_seconds": 2.0, "heartbeat_seconds": 0.2, "sweep_seconds": 0.5, "disk_headroom_bytes": 0}
-    return settings.model_copy(update=quick | {"devices": "cpu"})
+    return settings.model_copy(update=quick | {"devices": "cpu", "standby_trainers": False})
 
 
 @pytest.fixture

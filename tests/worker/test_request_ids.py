@@ -18,6 +18,7 @@ from persistence.logging import configure_logging
 from persistence.tables import Dataset, Job
 from tests.fixtures.records import make_dataset, make_job
 from worker.context import Context
+from worker.standby import Standby
 from worker.supervisor import run_job
 from worker.validation import check_dataset
 
@@ -47,7 +48,7 @@ def _as_before() -> Iterator[None]:
 @pytest.fixture
 def saying(context: Context) -> Context:
     command = (sys.executable, "-c", CHILD)
-    return replace(context, trainer=command, intake=command)
+    return replace(context, trainers=Standby(command, enabled=False), intake=command)
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

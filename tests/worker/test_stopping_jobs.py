@@ -28,11 +28,13 @@ from tests.worker.driving import (
     wait_until,
 )
 from worker.context import Context
+from worker.standby import Standby
 from worker.supervisor import run_job
 
 
 def run_held(context: Context, job_id: uuid.UUID, stage: str) -> threading.Thread:
-    held = replace(context, trainer=(sys.executable, "-m", "tests.worker.held_trainer", stage))
+    trainer = (sys.executable, "-m", "tests.worker.held_trainer", stage)
+    held = replace(context, trainers=Standby(trainer, enabled=False))
     thread = threading.Thread(target=run_job, args=(held, job_id))
     thread.start()
     return thread

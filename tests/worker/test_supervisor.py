@@ -22,6 +22,7 @@ from tests.worker.conftest import JobMaker
 from tests.worker.driving import event_types, leftovers, read_events, read_job, wait_event, wait_until
 from worker.context import Context
 from worker.devices import Device, DevicePool
+from worker.standby import Standby
 from worker.supervisor import run_job
 
 START = "import os, signal, sys, time; from worker import lifeline; told = lifeline.receive()\n"
@@ -36,7 +37,7 @@ SLEEP = START + "time.sleep(60)"
 
 
 def trained_by(context: Context, code: str) -> Context:
-    return replace(context, trainer=(sys.executable, "-c", code))
+    return replace(context, trainers=Standby((sys.executable, "-c", code), enabled=False))
 
 
 def in_thread(context: Context, job_id: uuid.UUID) -> threading.Thread:
