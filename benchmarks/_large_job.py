@@ -50,9 +50,13 @@ SELECT :job, n, CASE WHEN n % 10 < 7 THEN 'train' WHEN n % 10 = 7 THEN 'val' WHE
 FROM (SELECT n, n % 2 AS label, n % 33 = 0 AS changed, random() AS r FROM generate_series(0, :last) AS n) AS made
 """
 _COUNTS = """
-INSERT INTO sample_counts
-SELECT job_id, split, label, group_key, outcome, LEAST(19, FLOOR(confidence_after * 20)), count(*) FROM samples
-GROUP BY 1, 2, 3, 4, 5, 6
+INSERT INTO sample_counts SELECT job_id, split, label, group_key, outcome, count(*) FROM samples
+GROUP BY 1, 2, 3, 4, 5
+"""
+_BANDS = """
+INSERT INTO sample_bands SELECT job_id, split, label, group_key, outcome, model, LEAST(19, FLOOR(sure * 20)), count(*)
+FROM samples, LATERAL (VALUES ('before', confidence_before), ('after', confidence_after)) AS said (model, sure)
+GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 
@@ -120,8 +124,9 @@ class Stack:
         with transaction(self.sessions) as session:
             session.execute(text(_SAMPLES), values)
             session.execute(text(_COUNTS))
+            session.execute(text(_BANDS))
         with psycopg.connect(self.database, autocommit=True) as connection:
-            connection.execute("VACUUM ANALYZE samples, sample_counts")
+            connection.execute("VACUUM ANALYZE samples, sample_counts, sample_bands")
         return job
 
     @property

@@ -12,21 +12,24 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from persistence.sample_filters import EVERYTHING, SampleFilters
-from persistence.tables import Sample, SampleCount
-from persistence.tables.samples import BANDS
+from persistence.tables import Sample, SampleBand, SampleCount
+from persistence.tables.samples import BANDS, MODELS
 
 _ORDER = {"train": 0, "val": 1, "test": 2}
 
-Kind = tuple[str, int, int, int, int]
-"""Split, class, group (−1: none), outcome, band of confidence."""
+Kind = tuple[str, int, int, int, int, int]
+"""Split, class, group (−1: none), outcome, band of confidence before, the same after."""
 COLUMNS: Final = (
     Sample.split,
     Sample.label,
     Sample.group_key,
     Sample.outcome,
-    func.least(BANDS - 1, func.floor(Sample.confidence_after * BANDS)).cast(SmallInteger).label("band"),
+    *(
+        func.least(BANDS - 1, func.floor(confidence * BANDS)).cast(SmallInteger).label(f"band_{model}")
+        for model, confidence in zip(MODELS, (Sample.confidence_before, Sample.confidence_after), strict=True)
+    ),
 )
-"""The kind of a sample."""
+"""The kind of a sample, and its two bands."""
 
 
 def of(session: Session, job_id: uuid.UUID, indices: Sequence[int]) -> Counter[Kind]:
@@ -39,13 +42,29 @@ def of(session: Session, job_id: uuid.UUID, indices: Sequence[int]) -> Counter[K
 
 def kind_of(row: Sequence[Any]) -> Kind:
     """Out of a row that begins with `COLUMNS`."""
-    split, label, group, outcome, band = row[:5]
-    return split, label, group, outcome, band
+    split, label, group, outcome, before, after = row[:6]
+    return split, label, group, outcome, before, after
 
 
 def add(session: Session, job_id: uuid.UUID, changes: Counter[Kind]) -> None:
     """Count `changes` in; negative ones for samples that are gone. Only the writer of the samples may call it."""
-    keys = [column.name for column in SampleCount.__table__.primary_key]
+    kinds: Counter[tuple[Any, ...]] = Counter()
+    bands: Counter[tuple[Any, ...]] = Counter()
+    for kind, change in changes.items():
+        kinds[kind[:4]] += change
+        for model, band in zip(MODELS, kind[4:], strict=True):
+            bands[(*kind[:4], model, band)] += change
+    _add(session, SampleCount, job_id, kinds)
+    _add(session, SampleBand, job_id, bands)
+
+
+def _add(
+    session: Session,
+    table: type[SampleCount] | type[SampleBand],
+    job_id: uuid.UUID,
+    changes: Counter[tuple[Any, ...]],
+) -> None:
+    keys = [column.name for column in table.__table__.primary_key]
     rows = [
         {"job_id": job_id, **dict(zip(keys[1:], kind, strict=True)), "count": change}
         for kind, change in sorted(changes.items())
@@ -53,14 +72,17 @@ def add(session: Session, job_id: uuid.UUID, changes: Counter[Kind]) -> None:
     ]
     if not rows:
         return
-    statement = insert(SampleCount)
-    total = SampleCount.count + statement.excluded.count
+    statement = insert(table)
+    total = table.count + statement.excluded.count
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_={"count": total}), rows)
 
 
 def total(session: Session, job_id: uuid.UUID, filters: SampleFilters = EVERYTHING) -> int | None:
-    """How many samples fit; None if the filters bound the confidence, which nobody counts."""
-    if filters.by_confidence:
+    """How many samples fit; None if the filters bound a confidence, which nobody counts, and name no samples."""
+    if filters.indices is not None:
+        conditions = [Sample.index.in_(filters.indices), *filters.kinds(Sample), *filters.confidence(Sample)]
+        return session.scalar(select(func.count()).where(Sample.job_id == job_id, *conditions)) or 0
+    if filters.ranges:
         return None
     statement = select(func.coalesce(func.sum(SampleCount.count), 0)).where(
         SampleCount.job_id == job_id, *filters.kinds(SampleCount)

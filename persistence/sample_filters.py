@@ -8,8 +8,8 @@ from typing import Final, Literal
 
 from sqlalchemy import ColumnElement
 
-from persistence.tables import Sample, SampleCount
-from persistence.tables.samples import BANDS
+from persistence.tables import Sample, SampleBand, SampleCount
+from persistence.tables.samples import BANDS, MODELS
 
 BEFORE, AFTER = 1, 2
 """Parts of `Sample.outcome`: right before, right after."""
@@ -19,8 +19,9 @@ BEFORE, AFTER = 1, 2
 class SampleFilters:
     """Samples for which all of these hold; None leaves one open.
 
-    `flipped`: `fixed` was wrong before and right after, `broken` the reverse, `any` either. The confidence is that of
-    the finetuned model in its prediction, bounds included.
+    `flipped`: `fixed` was wrong before and right after, `broken` the reverse, `any` either. A confidence is that of a
+    model in its own prediction, bounds included: of the finetuned one, or with `_before` of the ERM one. `indices`
+    names single samples; there should be few.
     """
 
     split: str | None = None
@@ -31,6 +32,9 @@ class SampleFilters:
     correct_after: bool | None = None
     min_confidence: float | None = None
     max_confidence: float | None = None
+    min_confidence_before: float | None = None
+    max_confidence_before: float | None = None
+    indices: tuple[int, ...] | None = None
 
     @property
     def outcomes(self) -> list[int]:
@@ -50,12 +54,16 @@ class SampleFilters:
         return self.label is not None or self.group is not None
 
     @property
-    def by_confidence(self) -> bool:
-        """Whether the confidence is bounded."""
-        return self.min_confidence is not None or self.max_confidence is not None
+    def ranges(self) -> dict[str, tuple[float | None, float | None]]:
+        """Least and greatest confidence by model, of the models for which any is given."""
+        bounds = {
+            "before": (self.min_confidence_before, self.max_confidence_before),
+            "after": (self.min_confidence, self.max_confidence),
+        }
+        return {model: bounds[model] for model in MODELS if bounds[model] != (None, None)}
 
-    def kinds(self, table: type[Sample] | type[SampleCount]) -> list[ColumnElement[bool]]:
-        """Conditions on split, class, group and outcome, which `Sample` and `SampleCount` share."""
+    def kinds(self, table: type[Sample] | type[SampleCount] | type[SampleBand]) -> list[ColumnElement[bool]]:
+        """Conditions on split, class, group and outcome, which the three tables share."""
         wanted = (
             (table.split, self.split),
             (table.label, self.label),
@@ -66,18 +74,21 @@ class SampleFilters:
             found.append(table.outcome.in_(self.outcomes))
         return found
 
-    def bands(self) -> ColumnElement[bool]:
-        """Condition on the bands of confidence that the range reaches into."""
-        least, most = (math.floor(BANDS * (bound or 0.0)) for bound in (self.min_confidence, self.max_confidence))
-        return SampleCount.band.between(min(least, BANDS - 1), BANDS if self.max_confidence is None else most)
+    def bands(self, model: str) -> ColumnElement[bool]:
+        """Condition on the bands that the range of a model's confidence reaches into."""
+        lowest, highest = self.ranges[model]
+        least, most = (math.floor(BANDS * (bound or 0.0)) for bound in (lowest, highest))
+        return SampleBand.band.between(min(least, BANDS - 1), BANDS if highest is None else most)
 
     def confidence(self, table: type[Sample]) -> list[ColumnElement[bool]]:
-        """Conditions on the confidence."""
+        """Conditions on the confidences."""
         found: list[ColumnElement[bool]] = []
-        if self.min_confidence is not None:
-            found.append(table.confidence_after >= self.min_confidence)
-        if self.max_confidence is not None:
-            found.append(table.confidence_after <= self.max_confidence)
+        for model, (lowest, highest) in self.ranges.items():
+            column = getattr(table, f"confidence_{model}")
+            if lowest is not None:
+                found.append(column >= lowest)
+            if highest is not None:
+                found.append(column <= highest)
         return found
 
 

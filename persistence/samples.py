@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     CompoundSelect,
     Select,
     Subquery,
+    and_,
     cast,
     delete,
     func,
@@ -30,7 +32,7 @@ from persistence.copying import copy_rows
 from persistence.errors import NotFound
 from persistence.pages import Page, cut
 from persistence.sample_filters import EVERYTHING, SampleFilters
-from persistence.tables import Job, Sample, SampleCount
+from persistence.tables import Job, Sample, SampleBand, SampleCount
 
 __all__ = ["SampleFilters", "Sort", "copy_in", "get", "page"]
 
@@ -71,6 +73,8 @@ _WITHOUT_PICTURES: Final = tuple(
 )
 _SMALL: Final = 5_000
 """So many index entries are read through without a thought."""
+_FEW: Final = 10
+"""A range that less than one in so many samples of a kind lie in is fetched: then the worst is known beforehand."""
 
 
 def copy_in(session: Session, job_id: uuid.UUID, token: uuid.UUID, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -98,19 +102,25 @@ def page(
     *,
     sort: Sort = "index",
     descending: bool = False,
+    start: float | None = None,
     after: int | None = None,
     limit: int = 50,
 ) -> Page[Sample]:
-    """Samples in order of `sort`, ties by index. `after` is the index of the last sample seen.
+    """Samples in order of `sort`, ties by index, from the value `start` of it on. `after` is the index of the last
+    sample seen.
 
     CAMs, masks and probabilities are not loaded, and touching them raises: `get` has them.
     """
     wanted: Select[Any, Any]
-    if filters == EVERYTHING and sort == "index":
-        all_of_them: Select[Any, Any] = select(Sample.index, literal(0).label("place")).where(Sample.job_id == job_id)
-        wanted = _from(all_of_them, Sample, job_id, sort, after, descending=descending)
+    direct = filters.indices is not None or (filters == EVERYTHING and sort == "index")
+    place = _Place(job_id, sort, descending, start, after)
+    if direct:
+        some: Select[Any, Any] = select(Sample.index, place.of(Sample).label("place")).where(Sample.job_id == job_id)
+        if filters.indices is not None:
+            some = some.where(Sample.index.in_(filters.indices), *filters.kinds(Sample), *filters.confidence(Sample))
+        wanted = place.onwards(some, Sample)
     else:
-        wanted = _merged(job_id, filters, sort, after, descending=descending, limit=limit + 1)
+        wanted = _merged(job_id, filters, place, limit + 1)
     chosen = wanted.limit(limit + 1).subquery()
     order = [chosen.c.place, chosen.c.index]
     statement = (
@@ -134,90 +144,109 @@ def get(session: Session, job_id: uuid.UUID, index: int) -> Sample:
     return sample
 
 
-def _merged(
-    job_id: uuid.UUID, filters: SampleFilters, sort: Sort, after: int | None, *, descending: bool, limit: int
-) -> Select[Any, Any]:
+def _merged(job_id: uuid.UUID, filters: SampleFilters, place: _Place, limit: int) -> Select[Any, Any]:
     """(index, place in the order) of the first samples of every kind that fits, merged.
 
     A kind is read through the index made for it, already in order and at most `limit` entries of it. So what a page
     costs hangs on the number of kinds, and neither on how many samples there are nor on how deep the page lies.
 
-    With a range of confidence, which the index only checks, a kind of n samples with m in the range takes about
-    `limit`·n/m entries. Where that is more than m, all m are fetched by their confidence and sorted. The lesser of the
-    two is never more than the root of `limit`·n.
+    With a range of confidence, which the index passes over what is outside of, a kind of n samples with m in the range
+    takes about `limit`·n/m entries, and n − m at the worst: where order and confidence hang together. If that is more
+    than m, or m is a small part of n, all m are fetched by their confidence and sorted.
     """
-    columns = [SampleCount.split, SampleCount.outcome]
-    if filters.by_class:
-        columns += [SampleCount.label, SampleCount.group_key]
-    count, inside = func.sum(SampleCount.count), func.sum(SampleCount.count).filter(filters.bands())
-    fitting = (
-        select(*columns, count.label("size"), func.coalesce(inside, 0).label("inside"))
-        .where(SampleCount.job_id == job_id, *filters.kinds(SampleCount))
-        .group_by(*columns)
-        .cte("kinds")
-    )
+    kinds = _kinds(job_id, filters).cte("kinds")
+    names = [column.key for column in kinds.c if column.key not in ("size", "inside")]
 
-    def each(kinds: Subquery, *, ordered: bool) -> Select[Any, Any]:
+    def each(some: Subquery, *, ordered: bool) -> Select[Any, Any]:
         sample = aliased(Sample, name="ordered" if ordered else "ranged")
         of_kind = (
             sample.job_id == job_id,
-            *(getattr(sample, column.key) == kinds.c[column.key] for column in columns),
+            *(getattr(sample, name) == some.c[name] for name in names),
             *filters.confidence(sample),
         )
         if not ordered:  # the offset keeps the planner from an index in the order asked for
-            fetched = select(sample.index, getattr(sample, sort)) if sort != "index" else select(sample.index)
+            fetched = select(sample.index, *([] if place.sort == "index" else [getattr(sample, place.sort)]))
             sample = aliased(
-                Sample, fetched.where(*of_kind).correlate(kinds).offset(0).subquery("fetched"), name="fetched_sample"
+                Sample, fetched.where(*of_kind).correlate(some).offset(0).subquery("fetched"), name="fetched_sample"
             )
             of_kind = ()
-        found: Select[Any, Any] = select(sample.index, _place(sample, sort).label("place")).where(*of_kind)
-        found = _from(found, sample, job_id, sort, after, descending=descending)
-        first = found.limit(limit).lateral("first_ordered" if ordered else "first_ranged")
-        return select(first.c.index, first.c.place).select_from(kinds.join(first, true()))
+        found: Select[Any, Any] = select(sample.index, place.of(sample).label("place")).where(*of_kind)
+        first = place.onwards(found, sample).limit(limit).lateral("first_ordered" if ordered else "first_ranged")
+        return select(first.c.index, first.c.place).select_from(some.join(first, true()))
 
-    in_order = or_(
-        fitting.c.size <= _SMALL, fitting.c.inside * cast(fitting.c.inside, BigInteger) >= limit * fitting.c.size
-    )
-    chosen = select(fitting).where(fitting.c.inside > 0)
     merged: Select[Any, Any] | CompoundSelect[Any, Any]
-    if filters.by_confidence:
+    if filters.ranges:
+        inside, size = cast(kinds.c.inside, BigInteger), kinds.c.size
+        in_order = or_(size <= _SMALL, and_(inside * inside >= limit * size, inside * _FEW >= size))
         merged = union_all(
-            each(chosen.where(in_order).subquery("kinds_in_order"), ordered=True),
-            each(chosen.where(~in_order).subquery("kinds_fetched"), ordered=False),
+            each(select(kinds).where(in_order).subquery("kinds_in_order"), ordered=True),
+            each(select(kinds).where(~in_order).subquery("kinds_fetched"), ordered=False),
         )
     else:
-        merged = each(chosen.subquery("kinds_in_order"), ordered=True)
+        merged = each(select(kinds).subquery("kinds_in_order"), ordered=True)
     all_kinds = merged.subquery("merged")
     order = [all_kinds.c.place, all_kinds.c.index]
     return select(all_kinds.c.index, all_kinds.c.place).order_by(
-        *(part.desc() if descending else part for part in order)
+        *(part.desc() if place.descending else part for part in order)
     )
 
 
-def _place(sample: type[Sample], sort: Sort) -> ColumnElement[Any]:
-    column: ColumnElement[Any] = getattr(sample, sort)
-    return literal(0) if sort == "index" else column
+def _kinds(job_id: uuid.UUID, filters: SampleFilters) -> Select[Any, Any]:
+    """The kinds that have samples which fit: their key, `size`, and how many lie `inside` of the ranges at most."""
+    names = ["split", "outcome", *(["label", "group_key"] if filters.by_class else [])]
+
+    def counted(table: type[SampleCount] | type[SampleBand], *conditions: ColumnElement[bool]) -> Select[Any, Any]:
+        total = func.sum(table.count)
+        columns = [getattr(table, name) for name in names]
+        fitting = select(*columns, total.label("size")).where(table.job_id == job_id, *filters.kinds(table))
+        return fitting.where(*conditions).group_by(*columns).having(total > 0)
+
+    whole = counted(SampleCount).subquery("whole")
+    parts = [
+        counted(SampleBand, SampleBand.model == model, filters.bands(model)).subquery(f"inside_{model}")
+        for model in filters.ranges
+    ]
+    inside = func.least(whole.c.size, *(part.c.size for part in parts))
+    found = select(*(whole.c[name] for name in names), whole.c.size, inside.label("inside")).select_from(whole)
+    for part in parts:
+        found = found.join(part, and_(*(part.c[name] == whole.c[name] for name in names)))
+    return found
 
 
-def _from(
-    statement: Select[Any, Any],
-    sample: type[Sample],
-    job_id: uuid.UUID,
-    sort: Sort,
-    after: int | None,
-    *,
-    descending: bool,
-) -> Select[Any, Any]:
-    """In order, from behind sample `after` on.
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An order, and from where on in it."""
 
-    Its sort value is read from its row: single precision survives no round trip.
-    """
-    order: list[Any] = [sample.index] if sort == "index" else [getattr(sample, sort), sample.index]
-    if after is not None and sort == "index":
-        statement = statement.where(sample.index < after if descending else sample.index > after)
-    elif after is not None:
-        column = getattr(Sample, sort)
-        seen = select(column).where(Sample.job_id == job_id, Sample.index == after).correlate(None).scalar_subquery()
-        here, there = tuple_(*order), tuple_(seen, after)
-        statement = statement.where(here < there if descending else here > there)
-    return statement.order_by(*(part.desc() if descending else part for part in order))
+    job_id: uuid.UUID
+    sort: Sort
+    descending: bool
+    start: float | None
+    after: int | None
+
+    def of(self, sample: type[Sample]) -> ColumnElement[Any]:
+        """What is sorted by, before the index."""
+        column: ColumnElement[Any] = getattr(sample, self.sort)
+        return literal(0) if self.sort == "index" else column
+
+    def onwards(self, statement: Select[Any, Any], sample: type[Sample]) -> Select[Any, Any]:
+        """In order, from `start` on and from behind sample `after` on.
+
+        Its sort value is read from its row: single precision survives no round trip.
+        """
+        column = getattr(sample, self.sort)
+        order: list[Any] = [sample.index] if self.sort == "index" else [column, sample.index]
+        if self.start is not None:
+            statement = statement.where(column <= self.start if self.descending else column >= self.start)
+        if self.after is not None and self.sort == "index":
+            after = self.after
+            statement = statement.where(sample.index < after if self.descending else sample.index > after)
+        elif self.after is not None:
+            seen = (
+                select(getattr(Sample, self.sort))
+                .where(Sample.job_id == self.job_id, Sample.index == self.after)
+                .correlate(None)
+                .scalar_subquery()
+            )
+            here, there = tuple_(*order), tuple_(seen, self.after)
+            statement = statement.where(here < there if self.descending else here > there)
+        return statement.order_by(*(part.desc() if self.descending else part for part in order))

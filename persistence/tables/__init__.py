@@ -5,7 +5,7 @@ from persistence.tables.browser_sessions import BrowserSession, LoginAttempts, L
 from persistence.tables.checkpoints import Checkpoint
 from persistence.tables.datasets import Dataset, DatasetImage
 from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, StageTransition
-from persistence.tables.samples import Insight, Sample, SampleCount
+from persistence.tables.samples import Insight, Sample, SampleBand, SampleCount
 from persistence.tables.tenants import ApiKey, Tenant
 from persistence.tables.uploads import IncomingUpload, StoredObject, Upload
 from persistence.tables.webhooks import Webhook, WebhookDelivery
@@ -27,6 +27,7 @@ __all__ = [
     "Metric",
     "ResumePoint",
     "Sample",
+    "SampleBand",
     "SampleCount",
     "StageTransition",
     "StoredObject",

@@ -12,6 +12,8 @@ from persistence.tables.base import Base, CreatedAt, Json
 
 BANDS = 20
 """Bands of confidence that samples are counted in."""
+MODELS = ("before", "after")
+"""Of a sample's predictions: the ERM model's, the finetuned one's."""
 SORTS = ("index", "masked_fraction", "confidence_drop", "heatmap_distance")
 """Columns that samples can be read in the order of; each has an index for every set of filters."""
 
@@ -27,16 +29,32 @@ def _job_id() -> Mapped[uuid.UUID]:
 def _ordered(sort: str) -> list[Index]:
     """The samples of one kind (`SampleCount`) in order, without and with a filter on the class or group.
 
-    The confidence comes along, so that a filter on it is decided without a look at the row.
+    The confidences come last, as columns of the key and not as included ones: only for a column of the key does the
+    index itself pass over what is outside a range, at less than half the cost.
     """
     order = ["index"] if sort == "index" else [sort, "index"]
     return [
-        Index(f"ix_samples_{name}_{sort}", *kind, *order, postgresql_include=["confidence_after"])
+        Index(f"ix_samples_{name}_{sort}", *kind, *order, "confidence_after", "confidence_before")
         for name, kind in (
             ("split", ("job_id", "split", "outcome")),
             ("class", ("job_id", "label", "group_key", "split", "outcome")),
         )
     ]
+
+
+def _ranged(model: str, other: str) -> Index:
+    """The samples of one kind by confidence.
+
+    For a range that few samples of a kind fall into: found, filtered and sorted without their rows.
+    """
+    return Index(
+        f"ix_samples_confidence_{model}",
+        "job_id",
+        "split",
+        "outcome",
+        f"confidence_{model}",
+        postgresql_include=["label", "group_key", f"confidence_{other}", *SORTS],
+    )
 
 
 class Sample(Base):
@@ -80,24 +98,15 @@ class Sample(Base):
 
     __table_args__ = (
         *(index for sort in SORTS for index in _ordered(sort)),
-        # For a range of confidence that few samples of a kind fall into: found, filtered and sorted without their rows.
-        Index(
-            "ix_samples_confidence_after",
-            "job_id",
-            "split",
-            "outcome",
-            "confidence_after",
-            postgresql_include=["label", "group_key", *SORTS],
-        ),
+        *(_ranged(model, other) for model, other in (MODELS, MODELS[::-1])),
     )
 
 
 class SampleCount(Base):
-    """How many samples of a kind a job has: one split, class, group (−1: none) and outcome, in bands of confidence.
+    """How many samples of a kind a job has: one split, class, group (−1: none) and outcome.
 
-    `band` is the twentieth, from 0 to 19, that `confidence_after` lies in. Written together with the samples. A page of
-    any filter is merged from the kinds that fit it, each read in order through an index, so that it never costs more
-    than a page of each.
+    Written together with the samples. A page of any filter is merged from the kinds that fit it, each read in order
+    through an index, so that it never costs more than a page of each.
     """
 
     __tablename__ = "sample_counts"
@@ -107,6 +116,24 @@ class SampleCount(Base):
     label: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     group_key: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     outcome: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(Integer)
+
+
+class SampleBand(Base):
+    """How many samples of a kind lie in a band of confidence of one of the two models.
+
+    `model` is before or after, `band` the twentieth, from 0 to 19, that its confidence lies in. Read only where a
+    confidence is bounded, to choose between two ways to the page.
+    """
+
+    __tablename__ = "sample_bands"
+
+    job_id: Mapped[uuid.UUID] = _job_id()
+    split: Mapped[str] = mapped_column(String(100), primary_key=True)
+    label: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    group_key: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    outcome: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    model: Mapped[str] = mapped_column(String(6), primary_key=True)
     band: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     count: Mapped[int] = mapped_column(Integer)
 

@@ -65,6 +65,9 @@ def _matches(row: dict[str, Any], filters: SampleFilters) -> bool:
         and filters.correct_after in (None, after)
         and (filters.min_confidence is None or row["confidence_after"] > filters.min_confidence)
         and (filters.max_confidence is None or row["confidence_after"] < filters.max_confidence)
+        and (filters.min_confidence_before is None or row["confidence_before"] > filters.min_confidence_before)
+        and (filters.max_confidence_before is None or row["confidence_before"] < filters.max_confidence_before)
+        and (filters.indices is None or row["index"] in filters.indices)
     )
 
 
@@ -78,6 +81,9 @@ FILTERS = st.builds(
     correct_after=st.sampled_from([None, None, True, False]),
     min_confidence=st.sampled_from([None, None, 0.65]),
     max_confidence=st.sampled_from([None, None, 0.8]),
+    min_confidence_before=st.sampled_from([None, None, 0.7]),
+    max_confidence_before=st.sampled_from([None, None, 0.7]),
+    indices=st.sampled_from([None, None, None, (), tuple(row["index"] for row in ROWS[::3]), (1001,)]),
 )
 
 
@@ -86,17 +92,27 @@ FILTERS = st.builds(
     filters=FILTERS,
     sort=st.sampled_from(SORTS),
     descending=st.booleans(),
+    start=st.sampled_from([None, None, 0.15, 0.3]),
     limit=st.integers(1, 25),
 )
 def test_pages_agree_with_sorting_and_filtering_in_python(
-    browsed: tuple[Session, Any], filters: SampleFilters, sort: Sort, descending: bool, limit: int
+    browsed: tuple[Session, Any],
+    filters: SampleFilters,
+    sort: Sort,
+    descending: bool,
+    start: float | None,
+    limit: int,
 ) -> None:
     session, job_id = browsed
-    expected = [row["index"] for row in _sorted(sort, descending) if _matches(row, filters)]
+    fitting = [row for row in _sorted(sort, descending) if _matches(row, filters)]
+    if start is not None and sort == "index":
+        start = round(1000 * start)
+    expected = [row["index"] for row in fitting if start is None or _from(row, sort, start, descending)]
     for small in (0, 5000):  # both ways to read a range of confidence
         with patch.object(samples, "_SMALL", small):
-            assert _walk(session, job_id, filters, sort, descending, limit) == expected
-    assert sample_counts.total(session, job_id, filters) == (None if filters.by_confidence else len(expected))
+            assert _walk(session, job_id, filters, sort, descending, limit, start) == expected
+    counted = None if filters.ranges and filters.indices is None else len(fitting)
+    assert sample_counts.total(session, job_id, filters) == counted
 
 
 @pytest.mark.parametrize("scan", ["indexscan", "seqscan"])
@@ -113,15 +129,29 @@ def test_every_sort_shows_every_sample_once_however_the_planner_reads_them(
     assert seen == [row["index"] for row in _sorted(sort, descending)]
 
 
+def _from(row: dict[str, Any], sort: str, start: float, descending: bool) -> bool:
+    return bool(row[sort] <= start if descending else row[sort] >= start)
+
+
 def _sorted(sort: str, descending: bool) -> list[dict[str, Any]]:
     return sorted(ROWS, key=lambda row: (round(row[sort], 6), row["index"]), reverse=descending)
 
 
-def _walk(session: Session, job_id: Any, filters: SampleFilters, sort: Sort, descending: bool, limit: int) -> list[int]:
+def _walk(
+    session: Session,
+    job_id: Any,
+    filters: SampleFilters,
+    sort: Sort,
+    descending: bool,
+    limit: int,
+    start: float | None = None,
+) -> list[int]:
     seen: list[int] = []
     after: int | None = None
     while True:
-        page = samples.page(session, job_id, filters, sort=sort, descending=descending, after=after, limit=limit)
+        page = samples.page(
+            session, job_id, filters, sort=sort, descending=descending, start=start, after=after, limit=limit
+        )
         assert len(page.rows) == limit or not page.has_more
         seen += [sample.index for sample in page.rows]
         assert len(seen) <= len(ROWS), "the pages go round in circles"
