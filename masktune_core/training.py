@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from masktune_core.config import JobConfig, RuntimeConfig
 from masktune_core.distributed import ALONE, World, launched
 from masktune_core.errors import ConfigError, OutOfGpuMemory, TrainingDiverged
+from masktune_core.fresh_memory import reuse_freed_memory
 from masktune_core.randomness import derive_seed, seed_generators
 
 _CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for the device
@@ -178,6 +179,8 @@ def train_epoch(
     Raises `TrainingDiverged`, `OutOfGpuMemory`, and `ConfigError` if the model was to be compiled and cannot be.
     """
     trainer.model.train()
+    if trainer.device.type == "cpu":
+        reuse_freed_memory()
     stream = () if trainer.world.leads else (trainer.world.rank,)  # other images, so other dropout
     if start_step < steps:
         with closing(batches(start_step)) as source, gpu_memory("training"), compilation():
