@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from benchmarks._photographs import write_photographs
 from benchmarks.table import Row, compare
 from masktune_core.config import IMAGENET_MEAN, IMAGENET_STD, PRESETS, InputConfig, resolve_config
-from masktune_core.data.archive import ArchiveWriter, ImageRow
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Batch, Loader
 from masktune_core.intake import normalise
@@ -111,11 +111,7 @@ def _bare_epoch(dataset: Dataset, train: NDArray[np.int64]) -> Callable[[], None
 
 def _photographs(folder: Path, quick: bool) -> list[Row]:
     """Photographs of several sizes in the Waterbirds view, not cached, against torchvision on the same threads."""
-    photographs = [_photograph(i) for i in range(64 if quick else 256)]
-    with ArchiveWriter(folder / "photographs.zip", classes=["a", "b"], attributes=[], layout="benchmark") as writer:
-        for i, (encoded, height, width) in enumerate(photographs):
-            writer.add(ImageRow(f"{i}.jpg", "train", i % 2, (), height, width), encoded)
-        writer.finish()
+    photographs = write_photographs(folder / "photographs.zip", 64 if quick else 256)
     config = PRESETS["waterbirds"].input
     theirs = v2.Compose(
         [
@@ -130,8 +126,7 @@ def _photographs(folder: Path, quick: bool) -> list[Row]:
     def torchvision() -> None:
         for start in range(0, len(photographs), 32):
             batch: list[Tensor] = [
-                theirs(Image.open(io.BytesIO(encoded)).convert("RGB"))
-                for encoded, _, _ in photographs[start : start + 32]
+                theirs(Image.open(io.BytesIO(encoded)).convert("RGB")) for encoded in photographs[start : start + 32]
             ]
             torch.stack(batch)
 
@@ -156,14 +151,3 @@ def _photographs(folder: Path, quick: bool) -> list[Row]:
             note="baseline: Pillow and torchvision, one thread",
         )
     ]
-
-
-def _photograph(seed: int) -> tuple[bytes, int, int]:
-    """A JPEG with the statistics of one: smooth shapes and some noise, about 400 × 300."""
-    random = np.random.default_rng(seed)
-    width, height = int(random.integers(380, 501)), int(random.integers(300, 376))
-    shapes = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((width, height))
-    noisy = np.asarray(shapes).astype(np.int64) + random.integers(-12, 13, (height, width, 3))
-    encoded = io.BytesIO()
-    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(encoded, "jpeg", quality=90)
-    return encoded.getvalue(), height, width
