@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import benchmarks
+from benchmarks._digits import DIGITS
 from benchmarks.table import Row, cells, markdown, verdict
 
 Benchmark = Callable[[bool], list[Row]]
@@ -38,9 +39,12 @@ def load(name: str) -> Benchmark:
 
 
 def describe_machine() -> str:
-    """What the numbers were taken on."""
+    """What the numbers were taken on, the GPU included."""
+    from benchmarks._device import card  # it imports torch, which reads its environment then
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{platform.machine()}, {cores} CPU cores, {platform.system()}, Python {platform.python_version()}"
+    described = f"{platform.machine()}, {cores} CPU cores, {platform.system()}, Python {platform.python_version()}"
+    return f"{described}, {card() or 'no GPU'}"
 
 
 def run_all(selected: Sequence[str], *, quick: bool) -> tuple[list[Row], list[str]]:
@@ -83,7 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", metavar="NAME", action="append", choices=names(), help="run this one; may be repeated"
     )
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument(
+        "--digits", metavar="FOLDER", help=f"a full MNIST in IDX files (or set {DIGITS}); else the project's own digits"
+    )
     options = parser.parse_args(arguments)
+    if options.digits is not None:
+        os.environ[DIGITS] = options.digits
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as trainers have it; read when torch is first imported
 
     rows, failed = run_all(options.only or names(), quick=options.quick)
