@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from api.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
+from persistence.advice import ADVICE
 
 _HEAD: Final = f"""\
 # Error codes
@@ -18,7 +19,18 @@ worker and the trainer; it is also in the `X-Request-ID` header. `type` is `{TYP
 
 Only what is not HTTP at all is refused by the server itself, with a plain 400.
 
-This page is made from `api/problems.py` by `python -m api.error_codes > docs/error-codes.md`; a test compares them.
+This page is made from `api/problems.py` and `persistence/advice.py`, by
+`python -m api.error_codes > docs/error-codes.md`; a test compares them.
+"""
+
+_JOBS: Final = """\
+## In the `error` of a job
+
+A job that failed, or whose attempt was given up, says why in its `error`: `code`, `message`, `stage`, `retryable`, the
+last lines of the `log`, and as `advice` what stands here.
+
+| code | advice |
+|---|---|
 """
 
 
@@ -30,6 +42,7 @@ def page() -> str:
         parts.append(
             "\n".join([f"## {status}", "", "| code | title | an example of `detail` |", "|---|---|---|", *rows])
         )
+    parts.append(_JOBS + "\n".join(f"| `{code}` | {_cell(advice)} |" for code, advice in sorted(ADVICE.items())))
     return "\n".join(part if part.endswith("\n") else part + "\n" for part in parts)
 
 

@@ -254,4 +254,11 @@ class LimitsConfig(Frozen):
         le=2_592_000,
         description="Longest running time of the job, all attempts together, seconds; pauses and waiting do not count.",
     )
+    stall_seconds: int = Field(
+        default=1800,
+        ge=1,
+        le=604_800,
+        description="An attempt that shows no sign of progress for so long is ended and counts as crashed, seconds; "
+        "signs are steps, batches and pieces of files, so it must exceed the slowest single batch.",
+    )
     max_attempts: int = Field(default=3, ge=1, le=20, description="Attempts after crashes of a worker or trainer.")

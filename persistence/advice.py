@@ -8,7 +8,7 @@ from typing import Any, Final
 
 _RESUME = "then resume the job: it goes on from its last resume point"
 
-_ADVICE: Final[Mapping[str, str]] = MappingProxyType(
+ADVICE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "out_of_gpu_memory": "Submit it with a smaller runtime.micro_batch (training) or masking.batch_size (masking "
         "and evaluation), or run it on a device with more memory.",
@@ -19,6 +19,9 @@ _ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "training_diverged": "Submit it with a lower erm.optimizer.lr, or in precision fp32 or bf16 in place of fp16.",
         "trainer_killed": f"Look at the machine's memory: that is what most often kills a process; {_RESUME}.",
         "trainer_crashed": "Read the last log lines; if a library crashed, run it on another machine, and report it.",
+        "trainer_stalled": "Read in the last log lines where it stood: the usual cause is a hanging disk, network or "
+        "GPU driver, and the way out another machine. Where a single batch takes that long, submit it with a higher "
+        "limits.stall_seconds or a lower masking.batch_size.",
         "worker_lost": f"Look at the worker's log and machine; {_RESUME}.",
         "worker_shutdown": "Nothing: another worker goes on from the resume point.",
         "interrupted": f"Somebody stopped the trainer from outside; {_RESUME}.",
@@ -38,5 +41,5 @@ _ADVICE: Final[Mapping[str, str]] = MappingProxyType(
 
 def advised(error: Mapping[str, Any]) -> dict[str, Any]:
     """The error with its `advice`, where its code has one."""
-    advice = _ADVICE.get(str(error.get("code")))
+    advice = ADVICE.get(str(error.get("code")))
     return dict(error) if advice is None else {**error, "advice": advice}

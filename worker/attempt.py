@@ -13,14 +13,17 @@ import structlog
 from persistence.database import is_unavailable
 from persistence.errors import LeaseLost
 from worker.child import Child
+from worker.pulse import Silence
 
 _log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 0.1
+_LONGEST_GAP_SECONDS = 10.0
+_TELL_SECONDS = 0.5
 
 Wish = Literal["go_on", "pause", "cancel"]
 """What the owner of the work wants of it."""
-Reason = Literal["exited", "cancelled", "paused", "timed_out", "shutdown", "lease_lost"]
+Reason = Literal["exited", "cancelled", "paused", "timed_out", "stalled", "shutdown", "lease_lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,31 +39,48 @@ class Ending:
 class Limits:
     """Times in seconds: between two lease renewals, for the whole attempt, and for the child to stop when asked.
 
-    `shutdown_grace` is for a child that writes a resume point before it stops.
+    `shutdown_grace` is for a child that writes a resume point before it stops. `stall` is the longest time without a
+    sign of progress.
     """
 
     heartbeat: float
     wall: float
     stop_grace: float
     shutdown_grace: float
+    stall: float = float("inf")
 
 
-def watch(child: Child, renew: Callable[[], Wish], limits: Limits, stopping: threading.Event) -> Ending:
+def watch(
+    child: Child,
+    renew: Callable[[], Wish],
+    limits: Limits,
+    stopping: threading.Event,
+    *,
+    look: Callable[[], object] = lambda: None,
+) -> Ending:
     """Wait until `child` ends, calling `renew` every heartbeat, and see to it that it does end.
 
     `renew` prolongs the lease, returns what the owner wants, and raises `LeaseLost`. While the database is
     away the child works on: its writes are fenced, so at worst its work is wasted. `stopping` is set when the worker
-    shuts down. Whatever happens, the child is gone when this returns or raises.
+    shuts down. `look` returns something else whenever the child has got on. Whatever happens, the child is gone when
+    this returns or raises.
     """
     try:
-        reason = _watch(child, renew, limits, stopping)
+        reason = _watch(child, renew, limits, stopping, look)
     finally:
         returncode = child.close()
     return Ending(reason, returncode, child.log)
 
 
-def _watch(child: Child, renew: Callable[[], Wish], limits: Limits, stopping: threading.Event) -> Reason:
+def _watch(
+    child: Child,
+    renew: Callable[[], Wish],
+    limits: Limits,
+    stopping: threading.Event,
+    look: Callable[[], object],
+) -> Reason:
     started = time.monotonic()
+    silence, silent_seconds = Silence(look, max(_LONGEST_GAP_SECONDS, 2 * limits.heartbeat)), 0.0
     next_beat = started + limits.heartbeat
     reason: Reason = "exited"
     kill_at = float("inf")
@@ -74,7 +94,10 @@ def _watch(child: Child, renew: Callable[[], Wish], limits: Limits, stopping: th
         wanted: Reason = "exited"
         if now >= next_beat:
             next_beat = now + limits.heartbeat
-            wanted = _beat(renew)
+            answer = _beat(renew)
+            # While the database is away the child may be waiting for it.
+            silent_seconds = silence.seconds(counts=answer is not None)
+            wanted = answer or "exited"
         if wanted == "lease_lost":
             child.kill()
             reason = wanted
@@ -87,6 +110,11 @@ def _watch(child: Child, renew: Callable[[], Wish], limits: Limits, stopping: th
         elif reason == "exited" and now - started >= limits.wall:
             kill_at = _stop(child, limits.stop_grace)
             reason = "timed_out"
+        elif reason == "exited" and silent_seconds >= limits.stall:
+            child.tell_where()
+            child.wait(_TELL_SECONDS)
+            kill_at = _stop(child, limits.shutdown_grace)
+            reason = "stalled"
         elif reason == "exited" and stopping.is_set():
             kill_at = _stop(child, limits.shutdown_grace)
             reason = "shutdown"
@@ -95,7 +123,8 @@ def _watch(child: Child, renew: Callable[[], Wish], limits: Limits, stopping: th
 _WISHES: Final[dict[Wish, Reason]] = {"go_on": "exited", "pause": "paused", "cancel": "cancelled"}
 
 
-def _beat(renew: Callable[[], Wish]) -> Reason:
+def _beat(renew: Callable[[], Wish]) -> Reason | None:
+    """Why to stop, `exited` for no reason; None: the database is away."""
     try:
         return _WISHES[renew()]
     except LeaseLost:
@@ -104,7 +133,7 @@ def _beat(renew: Callable[[], Wish]) -> Reason:
         if not is_unavailable(error):
             raise
         _log.warning("lease_not_renewed", error=str(error))
-        return "exited"
+        return None
 
 
 def _stop(child: Child, grace: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,13 +31,17 @@ class Cache:
         self.max_bytes = max_bytes
 
     @contextmanager
-    def hold(self, store: ObjectStore, sha256: str, size: int) -> Iterator[Path]:
+    def hold(
+        self, store: ObjectStore, sha256: str, size: int, *, on_chunk: Callable[[], object] = lambda: None
+    ) -> Iterator[Path]:
         """The verified local file of an object of `size` bytes; it stays in place while the context is open.
+
+        While it is copied, `on_chunk` is called after every piece.
 
         Raises what the store raises for a missing or corrupt object or a full disk.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        descriptor = self._ready(store, sha256, size)
+        descriptor = self._ready(store, sha256, size, on_chunk)
         try:
             yield self._path(sha256)
         finally:
@@ -56,14 +60,14 @@ class Cache:
                 part.unlink(missing_ok=True)
                 os.close(descriptor)
 
-    def _ready(self, store: ObjectStore, sha256: str, size: int) -> int:
+    def _ready(self, store: ObjectStore, sha256: str, size: int, on_chunk: Callable[[], object]) -> int:
         path, lock = self._path(sha256), self._lock(sha256)
         while True:
             descriptor = locks.acquire(lock)
             try:
                 if not _is_verified(path, descriptor, sha256):
                     self._make_room(size)
-                    self._fetch(store, sha256)
+                    self._fetch(store, sha256, on_chunk)
                     _remember(path, descriptor)
                 os.utime(descriptor)
                 locks.share(descriptor)
@@ -77,11 +81,11 @@ class Cache:
                 return descriptor
             os.close(descriptor)
 
-    def _fetch(self, store: ObjectStore, sha256: str) -> None:
+    def _fetch(self, store: ObjectStore, sha256: str, on_chunk: Callable[[], object]) -> None:
         path = self._path(sha256)
         part = path.with_suffix(_PART)
         try:
-            bring(store, sha256, part)
+            bring(store, sha256, part, on_chunk)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -122,8 +126,8 @@ class Cache:
         return self.root / f"{sha256}{_LOCK}"
 
 
-def bring(store: ObjectStore, sha256: str, destination: Path) -> None:
-    """Have a verified object at `destination`: linked if the store lies on the same disk, else copied.
+def bring(store: ObjectStore, sha256: str, destination: Path, on_chunk: Callable[[], object] = lambda: None) -> None:
+    """Have a verified object at `destination`: linked if the store lies on the same disk, else copied piece by piece.
 
     Raises what the store raises for a missing or corrupt object or a full disk.
     """
@@ -135,7 +139,7 @@ def bring(store: ObjectStore, sha256: str, destination: Path) -> None:
             if _hash(destination) == sha256:
                 return
         destination.unlink(missing_ok=True)
-    store.fetch(sha256, destination)
+    store.fetch(sha256, destination, on_chunk=on_chunk)
 
 
 def _hash(path: Path) -> str:

@@ -11,8 +11,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from worker.pulse import last_sign
+
 _FILE = "outcome.json"
 _LOG_LINES = 20
+_STACK_LINES = 50
 
 
 class Exit(IntEnum):
@@ -95,6 +98,19 @@ def classify(returncode: int, work_dir: Path, *, log: Sequence[str], host_ooms: 
         )
     how = f"died of {_signal_name(-returncode)}" if returncode < 0 else f"ended with exit code {returncode}"
     return Failure("trainer_crashed", f"the trainer {how} and gave no reason", retryable=True, log=tail)
+
+
+def stalled(work_dir: Path, limit_seconds: int, *, log: Sequence[str]) -> Failure:
+    """Why an attempt was ended that showed no sign of progress for so long. `log` ends with its threads' stacks, if it
+    could still print them."""
+    sign = last_sign(work_dir)
+    last = "there never was one" if sign is None else f"the last one, at {sign.at}, was: {sign.where}"
+    message = (
+        f"the trainer showed no sign of progress for {limit_seconds} s (limits.stall_seconds); {last}. If a single"
+        " batch takes longer than that, raise the limit or lower masking.batch_size"
+    )
+    stage = None if sign is None else sign.stage
+    return Failure("trainer_stalled", message, stage, retryable=True, log=tuple(log[-_STACK_LINES:]))
 
 
 def _signal_name(number: int) -> str:

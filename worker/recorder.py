@@ -20,6 +20,7 @@ from persistence import artifacts, events, insights, jobs, resume_points, sample
 from persistence import metrics as metric_rows
 from persistence.store import ObjectStore
 from worker.outcome import Exit
+from worker.pulse import Pulse
 from worker.rows import insight_row, metric_row, row_bytes, sample_rows
 from worker.storing import Storing
 from worker.writer import Write, Writer
@@ -31,7 +32,8 @@ class Recorder(Callbacks):
     """Callbacks → a buffered `Writer`, each write fenced by the attempt's token.
 
     When the lease is lost the process ends at once: another attempt owns the job now. An error in writing ends the
-    run at its next call. `resuming` is the place that the run was told to go on from, logged once it does.
+    run at its next call. `resuming` is the place that the run was told to go on from, logged once it does. Every step
+    is a sign of progress in `pulse`.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Recorder(Callbacks):
         token: uuid.UUID,
         outbox: Path,
         stopped: Callable[[], bool],
+        pulse: Pulse,
         on_lease_lost: Callable[[], object] = lambda: os._exit(Exit.LEASE_LOST),
     ) -> None:
         self.resuming: dict[str, Any] | None = None
         self._store, self._job_id, self._token = store, job_id, token
-        self._outbox, self._stopped = outbox, stopped
+        self._outbox, self._stopped, self._pulse = outbox, stopped, pulse
+        self._progress: Progress | None = None
         self._place: tuple[Stage, int] | None = None
         self._points = 0
         self._writer = Writer(
@@ -75,9 +79,12 @@ class Recorder(Callbacks):
         if self.resuming is not None and stage != "preparing":
             self.event("job.resumed", self.resuming)
             self.resuming = None
+        self._beat()
         self._put(lambda session: jobs.enter_stage(session, self._job_id, self._token, stage, iteration))
 
     def on_progress(self, progress: Progress) -> None:
+        self._progress = progress
+        self._beat()
         snapshot = asdict(progress)
         self._writer.put_latest(lambda session: jobs.set_progress(session, self._job_id, self._token, snapshot))
 
@@ -132,6 +139,7 @@ class Recorder(Callbacks):
         self._writer.put(Write(apply, prepare=prepare, cleanup=lambda: kept.unlink(missing_ok=True), optional=True))
 
     def should_stop(self) -> bool:
+        self._beat()
         self._writer.check()
         return self._stopped()
 
@@ -151,7 +159,18 @@ class Recorder(Callbacks):
             stored = storing.register(session)
             artifacts.put(session, self._job_id, self._token, name, stored.sha256, stored.size, media_type)
 
-        self._writer.put(Write(apply, prepare=storing.put))
+        def cleanup() -> None:
+            self._pulse.beat(f"{name} was stored", "evaluating")
+
+        self._writer.put(Write(apply, prepare=storing.put, cleanup=cleanup))
+
+    def _beat(self) -> None:
+        stage = "preparing" if self._place is None else self._place[0]
+        done = self._progress
+        if done is None or (done.stage, done.iteration) != self._place:
+            self._pulse.beat(f"{stage} was begun", stage)
+        else:
+            self._pulse.beat(f"step {done.step} of {done.steps} of epoch {done.epoch} of {done.epochs}", stage)
 
     def _put(self, apply: Callable[[Session], object], size: int | None = None) -> None:
         self._writer.put(Write(apply) if size is None else Write(apply, size))

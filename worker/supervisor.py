@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from masktune_core.config import JobConfig
+from masktune_core.config import JobConfig, LimitsConfig
 from persistence import jobs, turns
 from persistence.database import transaction
 from persistence.errors import IllegalTransition, LeaseLost
@@ -20,7 +20,8 @@ from worker.attempt import Ending, Limits, Wish, watch
 from worker.context import Context
 from worker.devices import Device
 from worker.memory import need_less_memory
-from worker.outcome import Exit, Failure, classify, count_host_ooms
+from worker.outcome import Exit, Failure, classify, count_host_ooms, stalled
+from worker.pulse import last_sign
 from worker.retry import StillAway, persist
 
 _log = structlog.get_logger(__name__)
@@ -143,6 +144,7 @@ def _run(context: Context, attempt: Attempt, device: Device) -> None:
         wall=attempt.wall_seconds,
         stop_grace=settings.stop_grace_seconds,
         shutdown_grace=settings.shutdown_grace_seconds,
+        stall=attempt.config.limits.stall_seconds,
     )
     with context.work.claim(attempt.job_id, attempt.number) as folder:
         ooms = count_host_ooms()
@@ -152,7 +154,9 @@ def _run(context: Context, attempt: Attempt, device: Device) -> None:
             "log": structlog.contextvars.get_contextvars(),
         }
         child = context.trainers.start(device, specification)
-        ending = watch(child, lambda: _renew(context, attempt), limits, context.stopping)
+        ending = watch(
+            child, lambda: _renew(context, attempt), limits, context.stopping, look=lambda: last_sign(folder)
+        )
         verdict = judge(ending, folder, attempt, host_ooms=count_host_ooms() - ooms)
     _log.info(
         "attempt_ended",
@@ -183,7 +187,7 @@ def judge(ending: Ending, folder: Path, attempt: Attempt, *, host_ooms: int) -> 
         return Verdict("succeeded")
     if ending.reason == "paused" and ending.returncode != Exit.FAILED:
         return Verdict("paused")
-    failure = _failure(ending, folder, attempt.config.limits.wall_seconds, host_ooms)
+    failure = _failure(ending, folder, attempt.config.limits, host_ooms)
     if failure.code == "out_of_gpu_memory" and attempt.smaller_batches == 0:
         smaller = need_less_memory(attempt.config, failure.stage)
         if smaller is not None:
@@ -196,13 +200,15 @@ def judge(ending: Ending, folder: Path, attempt: Attempt, *, host_ooms: int) -> 
     )
 
 
-def _failure(ending: Ending, folder: Path, wall_seconds: float, host_ooms: int) -> Failure:
+def _failure(ending: Ending, folder: Path, limits: LimitsConfig, host_ooms: int) -> Failure:
     if ending.reason == "timed_out":
         message = (
-            f"the job ran longer than limits.wall_seconds ({wall_seconds:g} s), all attempts together: submit it with a"
-            " higher limit or fewer epochs, or resume it to give it the same time once more"
+            f"the job ran longer than limits.wall_seconds ({limits.wall_seconds} s), all attempts together: submit it"
+            " with a higher limit or fewer epochs, or resume it to give it the same time once more"
         )
         return Failure("wall_clock_exceeded", message)
+    if ending.reason == "stalled":
+        return stalled(folder, limits.stall_seconds, log=ending.log)
     if ending.reason == "shutdown":
         return Failure("worker_shutdown", "the worker was shut down", retryable=True)
     if ending.returncode == Exit.INTERRUPTED:

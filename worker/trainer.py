@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 
 from worker import lifeline
@@ -11,7 +13,8 @@ from worker import lifeline
 def main() -> int:
     """Load torch, read the specification from standard input, run the attempt, return the exit code."""
     lifeline.die_with_parent()
-    # Imported late: the line above ties this process to its parent before seconds go into loading torch.
+    faulthandler.register(signal.SIGUSR1)  # Prints all threads' stacks, also while one is stuck in a library.
+    # Imported late: the first line ties this process to its parent before seconds go into loading torch.
     from worker.training import run_attempt
 
     specification = lifeline.receive()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,7 @@ from persistence.store import ObjectStore, store_of
 from persistence.tables import ResumePoint
 from worker.cache import Cache
 from worker.outcome import Exit, write_outcome
+from worker.pulse import Pulse
 from worker.reasons import reason_of
 from worker.recorder import Recorder
 from worker.retry import persist
@@ -46,9 +47,10 @@ _OTHER_MEDIA_TYPE: Final = "application/octet-stream"
 def run_attempt(specification: Mapping[str, Any]) -> Exit:
     """Run the attempt that `worker.supervisor` described, and say how it ended."""
     work_dir = Path(specification["work_dir"])
-    switch = StopSwitch()
+    switch, pulse = StopSwitch(), Pulse(work_dir)
+    pulse.beat("its program was loaded", "preparing")
     try:
-        _train(specification, work_dir, switch)
+        _train(specification, work_dir, switch, pulse)
     except (StopRequested, Interrupted):
         return Exit.INTERRUPTED
     except LeaseLost:
@@ -61,7 +63,7 @@ def run_attempt(specification: Mapping[str, Any]) -> Exit:
     return Exit.DONE
 
 
-def _train(specification: Mapping[str, Any], work_dir: Path, switch: StopSwitch) -> None:
+def _train(specification: Mapping[str, Any], work_dir: Path, switch: StopSwitch, pulse: Pulse) -> None:
     settings = get_settings()
     configure_logging(settings)
     sessions = session_factory(make_engine(settings.database_url.get_secret_value()))
@@ -69,6 +71,10 @@ def _train(specification: Mapping[str, Any], work_dir: Path, switch: StopSwitch)
     cache = Cache(settings.home, settings.cache_max_bytes)
     config = JobConfig.model_validate(specification["config"])
     job_id = uuid.UUID(specification["job_id"])
+
+    def on_chunk() -> None:
+        pulse.beat("a piece of a file was fetched from the store", "preparing")
+
     with ExitStack() as stack:
         recorder = stack.enter_context(
             Recorder(
@@ -78,22 +84,23 @@ def _train(specification: Mapping[str, Any], work_dir: Path, switch: StopSwitch)
                 token=uuid.UUID(specification["token"]),
                 outbox=work_dir / "outbox",
                 stopped=switch.requested,
+                pulse=pulse,
             )
         )
         recorder.on_stage("preparing", 0)
-        archive = stack.enter_context(cache.hold(store, **specification["dataset"]))
+        archive = stack.enter_context(cache.hold(store, **specification["dataset"], on_chunk=on_chunk))
         dataset = stack.enter_context(Dataset.open(archive, group_by=config.data.group_by))
         require_room(needs_of(config, dataset), work_dir, headroom=settings.disk_headroom_bytes)
         initial = None
         if specification["checkpoint"] is not None:
-            weights = stack.enter_context(cache.hold(store, **specification["checkpoint"]))
+            weights = stack.enter_context(cache.hold(store, **specification["checkpoint"], on_chunk=on_chunk))
             initial = read_foreign_checkpoint(
                 weights, architecture=config.model.architecture, num_classes=len(dataset.classes)
             )
         newest_first = persist(
             sessions, lambda session: resume_points.newest(session, job_id), give_up=threading.Event()
         )
-        points = _fetched(newest_first, store, work_dir, recorder)
+        points = _fetched(newest_first, store, work_dir, recorder, on_chunk)
         result = _run(config, dataset, initial, points, recorder, work_dir / "run", switch)
         recorder.manifest(result.manifest)
         for name, path in result.artifacts.items():
@@ -102,13 +109,17 @@ def _train(specification: Mapping[str, Any], work_dir: Path, switch: StopSwitch)
 
 
 def _fetched(
-    points: Sequence[ResumePoint], store: ObjectStore, work_dir: Path, recorder: Recorder
+    points: Sequence[ResumePoint],
+    store: ObjectStore,
+    work_dir: Path,
+    recorder: Recorder,
+    on_chunk: Callable[[], object],
 ) -> Iterator[tuple[ResumePoint, Path]]:
     """The points whose bytes are still there and whole, each with its local file."""
     for point in points:
         path = work_dir / f"from-{point.seq}.resume"
         try:
-            store.fetch(point.sha256, path)
+            store.fetch(point.sha256, path, on_chunk=on_chunk)
         except (ObjectMissing, ObjectCorrupt) as error:
             recorder.on_warning("resume_point_unusable", str(error))
             continue

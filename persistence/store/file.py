@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,7 +55,7 @@ class FileStore:
         self._require(sha256)  # now, not at the first piece: a missing object must not become half a response
         return self._chunks(sha256, start, stop, chunk)
 
-    def fetch(self, sha256: str, destination: Path) -> None:
+    def fetch(self, sha256: str, destination: Path, *, on_chunk: Callable[[], object] = lambda: None) -> None:
         def publish(path: Path, stored: Stored) -> None:
             if stored.sha256 != sha256:
                 raise ObjectCorrupt(sha256, f"its hash is {stored.sha256}")
@@ -63,7 +63,7 @@ class FileStore:
 
         source = self._require(sha256)
         with staged(destination.parent, self._headroom, publish) as writer:
-            copy_in(source, writer)
+            copy_in(source, writer, on_chunk)
             writer.commit()
 
     def local_path(self, sha256: str) -> Path | None:

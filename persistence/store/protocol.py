@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -83,8 +83,11 @@ class ObjectStore(Protocol):
         """The bytes `[start, stop)` in pieces of at most `chunk`. The whole object is verified at its end."""
         ...
 
-    def fetch(self, sha256: str, destination: Path) -> None:
-        """Copy an object to a file that appears whole and verified or not at all. Raises `ObjectCorrupt`."""
+    def fetch(self, sha256: str, destination: Path, *, on_chunk: Callable[[], object] = lambda: None) -> None:
+        """Copy an object to a file that appears whole and verified or not at all. Raises `ObjectCorrupt`.
+
+        `on_chunk` is called after every piece.
+        """
         ...
 
     def local_path(self, sha256: str) -> Path | None:

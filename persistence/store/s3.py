@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,7 +76,7 @@ class S3Store:
         size = self.stat(sha256).size
         return self._chunks(sha256, start, stop, size, chunk)
 
-    def fetch(self, sha256: str, destination: Path) -> None:
+    def fetch(self, sha256: str, destination: Path, *, on_chunk: Callable[[], object] = lambda: None) -> None:
         def publish(path: Path, stored: Stored) -> None:
             if stored.sha256 != sha256:
                 raise ObjectCorrupt(sha256, f"its hash is {stored.sha256}")
@@ -86,6 +86,7 @@ class S3Store:
             with self._body(sha256) as body, translated(sha256):
                 while data := body.read(CHUNK):
                     writer.write(data)
+                    on_chunk()
             writer.commit()
 
     def local_path(self, sha256: str) -> Path | None:

@@ -79,12 +79,13 @@ def staged(folder: Path, headroom: int, publish: Callable[[Path, Stored], None])
         path.unlink(missing_ok=True)
 
 
-def copy_in(source: Path, writer: StagedWriter) -> None:
-    """Write the whole of a file."""
+def copy_in(source: Path, writer: StagedWriter, on_chunk: Callable[[], object] = lambda: None) -> None:
+    """Write the whole of a file. `on_chunk` is called after every piece."""
     buffer = memoryview(bytearray(CHUNK))
     with source.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             writer.write(buffer[:count])
+            on_chunk()
 
 
 def require_headroom(folder: Path, needed: int) -> None:

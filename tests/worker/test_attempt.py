@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import psutil
 import pytest
@@ -50,10 +51,11 @@ def observe(
     renew: Callable[[], Wish] = wanted,
     limits: Limits = LIMITS,
     stopping: threading.Event | None = None,
+    look: Callable[[], object] = lambda: None,
 ) -> tuple[Ending, float]:
     child = start(code)
     began = time.monotonic()
-    ending = watch(child, renew, limits, stopping or threading.Event())
+    ending = watch(child, renew, limits, stopping or threading.Event(), look=look)
     assert not psutil.pid_exists(child.pid)
     return ending, time.monotonic() - began
 
@@ -115,6 +117,27 @@ def test_the_wall_clock_limit_asks_then_kills() -> None:
     assert (ending.reason, ending.returncode) == ("timed_out", Exit.INTERRUPTED)
     ending, _ = observe(STUBBORN, limits=replace(LIMITS, wall=0.1))
     assert (ending.reason, ending.returncode) == ("timed_out", -signal.SIGKILL)
+
+
+def test_a_child_without_a_sign_of_progress_is_ended() -> None:
+    ending, seconds = observe(STUBBORN, limits=replace(LIMITS, stall=0.5), look=lambda: "the same")
+    assert ending.reason == "stalled"
+    assert ending.returncode < 0
+    assert seconds >= 0.5
+
+
+def test_a_child_that_gets_on_is_left_alone_however_long_it_takes() -> None:
+    steps = count()
+    ending, _ = observe("import time; time.sleep(1.5)", limits=replace(LIMITS, stall=0.5), look=lambda: next(steps))
+    assert ending == Ending("exited", 0, ())
+
+
+def test_while_the_database_is_away_silence_is_nobodys_fault() -> None:
+    def away() -> Wish:
+        raise OperationalError("UPDATE jobs", {}, Exception("connection refused"))
+
+    ending, _ = observe("import time; time.sleep(1.5)", away, replace(LIMITS, stall=0.5))
+    assert (ending.reason, ending.returncode) == ("exited", 0)
 
 
 def test_a_worker_that_shuts_down_stops_its_children() -> None:

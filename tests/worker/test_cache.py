@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from persistence.errors import ObjectMissing
 from persistence.store import ObjectStore, Stored
 from persistence.store.file import FileStore
+from persistence.store.protocol import CHUNK
 from worker.cache import Cache
 
 PIECE = 1000
@@ -31,9 +33,9 @@ class FarStore(FileStore):
     def local_path(self, sha256: str) -> Path | None:
         return None
 
-    def fetch(self, sha256: str, destination: Path) -> None:
+    def fetch(self, sha256: str, destination: Path, *, on_chunk: Callable[[], object] = lambda: None) -> None:
         self.fetched += 1
-        super().fetch(sha256, destination)
+        super().fetch(sha256, destination, on_chunk=on_chunk)
 
 
 @pytest.fixture
@@ -63,6 +65,13 @@ def test_a_second_use_fetches_nothing(tmp_path: Path, objects: ObjectStore, far:
         with cache.hold(far, stored.sha256, stored.size) as path:
             assert path.read_bytes() == piece(1)
     assert far.fetched == 1
+
+
+def test_a_copy_tells_of_every_piece_that_came(tmp_path: Path, objects: ObjectStore, far: FarStore) -> None:
+    stored = put(objects, bytes(2 * CHUNK + 1))
+    pieces: list[int] = []
+    with Cache(tmp_path, 3 * CHUNK).hold(far, stored.sha256, stored.size, on_chunk=lambda: pieces.append(1)):
+        assert len(pieces) == 3
 
 
 def test_an_object_on_the_same_disk_takes_no_extra_room(tmp_path: Path, objects: ObjectStore) -> None:

@@ -23,6 +23,7 @@ from persistence.settings import Settings
 from persistence.store import ObjectStore
 from persistence.tables import Artifact, StoredObject
 from tests.worker.conftest import JobMaker
+from worker.pulse import Pulse
 from worker.recorder import Recorder
 
 NOW = Graces(timedelta(0), timedelta(0), timedelta(0))
@@ -57,6 +58,7 @@ def test_what_a_zombie_stores_is_referred_to_by_nobody_and_collected(
             token=stale.token,
             outbox=tmp_path / "outbox",
             stopped=lambda: False,
+            pulse=Pulse(tmp_path),
             on_lease_lost=lambda: lost.append(job_id),
         ) as recorder:
             if write == "artifact":

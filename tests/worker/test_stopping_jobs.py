@@ -9,6 +9,7 @@ import time
 import uuid
 from dataclasses import replace
 
+import psutil
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -30,6 +31,8 @@ from tests.worker.driving import (
 from worker.context import Context
 from worker.standby import Standby
 from worker.supervisor import run_job
+
+_STALL_SECONDS = 20  # longer than a busy machine takes to load torch, which is the longest silence of the real trainer
 
 
 def run_held(context: Context, job_id: uuid.UUID, stage: str) -> threading.Thread:
@@ -76,6 +79,33 @@ def test_a_job_that_does_not_fit_the_disk_is_refused_before_it_trains(
     assert "MiB must stay free" in job.error["message"]
     assert job.error["advice"].startswith("Free space")
     assert job.error["log"]
+
+
+def test_a_trainer_that_hangs_while_its_worker_lives_is_ended_and_the_job_goes_on(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker, alone: pipeline.Result
+) -> None:
+    impatient = replace(context, settings=context.settings.model_copy(update={"shutdown_grace_seconds": 0.5}))
+    job_id = make_job(limits={"stall_seconds": _STALL_SECONDS})
+    thread = run_held(impatient, job_id, "finetuning")
+    wait_until(lambda: is_in(sessions, job_id, "finetuning"), 120)
+    (trainer,) = (child for child in psutil.Process().children() if "held_trainer" in " ".join(child.cmdline()))
+    trainer.suspend()
+    thread.join(_STALL_SECONDS + 60.0)
+    assert not trainer.is_running()
+    job = read_job(sessions, job_id)
+    assert (job.status, job.attempt) == ("queued", 1)
+    assert job.error is not None
+    assert (job.error["code"], job.error["stage"], job.error["retryable"]) == ("trainer_stalled", "finetuning", True)
+    assert f"no sign of progress for {_STALL_SECONDS} s" in job.error["message"]
+    assert "finetuning was begun" in job.error["message"], "the last sign"
+    assert "hanging" in job.error["advice"]
+    retrying = read_events(sessions, job_id)[-1]
+    assert (retrying.type, retrying.data["error"]["code"]) == ("job.retrying", "trainer_stalled")
+    run_job(context, job_id)
+    job = read_job(sessions, job_id)
+    assert (job.status, job.attempt) == ("succeeded", 2)
+    bits = hashlib.sha256(alone.artifacts["masktune.safetensors"].read_bytes()).hexdigest()
+    assert read_artifacts(sessions, job_id)["masktune.safetensors"] == bits
 
 
 @pytest.mark.parametrize("damaged", [False, True])

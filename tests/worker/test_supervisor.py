@@ -33,6 +33,12 @@ FAIL = START + (
     "sys.exit(70)"
 )
 LEAVE_MARK = START + "open(os.environ['MARK'], 'a').write('x'); time.sleep(0.3)"
+STUCK = START + (
+    "import faulthandler, threading; faulthandler.register(signal.SIGUSR1)\n"
+    "from pathlib import Path; from worker.pulse import Pulse\n"
+    "def wait_for_a_lock_for_ever(): lock = threading.Lock(); lock.acquire(); lock.acquire()\n"
+    "Pulse(Path(told['work_dir'])).beat('step 3 of 10', 'masking'); wait_for_a_lock_for_ever()"
+)
 SLEEP = START + "time.sleep(60)"
 
 
@@ -153,6 +159,20 @@ def test_an_attempt_that_takes_too_long_ends_the_job(
     assert job.status == "failed"
     assert job.error is not None
     assert (job.error["code"], job.error["retryable"]) == ("wall_clock_exceeded", False)
+
+
+def test_a_trainer_that_got_stuck_tells_where_in_the_last_log_lines(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker
+) -> None:
+    job_id = make_job(limits={"stall_seconds": 2, "max_attempts": 1})
+    run_job(trained_by(context, STUCK), job_id)
+    job = read_job(sessions, job_id)
+    assert job.status == "failed"
+    assert job.error is not None
+    cause = job.error["cause"]
+    assert (job.error["code"], cause["code"], cause["stage"]) == ("attempts_exhausted", "trainer_stalled", "masking")
+    assert "step 3 of 10" in cause["message"]
+    assert any("wait_for_a_lock_for_ever" in line for line in cause["log"])
 
 
 def test_a_job_cancelled_before_its_delivery_is_not_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import pytest
 
 from persistence.errors import ObjectCorrupt, ObjectMissing
 from persistence.store import ObjectStore, Stored
+from persistence.store.protocol import CHUNK
 
 DATA = b"".join(bytes([number % 251]) * 100 for number in range(300))
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -42,7 +44,9 @@ def test_a_file_can_be_put_and_fetched(any_store: ObjectStore, tmp_path: Path) -
     destination.parent.mkdir()
     assert any_store.put_file(source) == Stored(SHA, len(DATA))
     assert source.read_bytes() == DATA
-    any_store.fetch(SHA, destination)
+    pieces: list[int] = []
+    any_store.fetch(SHA, destination, on_chunk=lambda: pieces.append(1))
+    assert len(pieces) == math.ceil(len(DATA) / CHUNK)
     assert destination.read_bytes() == DATA
     assert list(destination.parent.iterdir()) == [destination]
 
