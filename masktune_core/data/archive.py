@@ -16,6 +16,7 @@ import io
 import json
 import struct
 import zipfile
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,28 +149,40 @@ def read_index(path: Path) -> ArchiveIndex:
         if not isinstance(layout, str):
             _damaged("dataset.json", "has no layout")
         ranges = _byte_ranges(archive)
-        rows = list(_read_rows(archive, classes, attributes))
-    if len(ranges) != len(rows):
-        _damaged("metadata.csv", f"lists {len(rows)} images, the archive holds {len(ranges)}")
-    for position, row in enumerate(rows):
-        if IMAGES + row.name not in ranges:
-            _damaged("metadata.csv", f"line {position + 2} names {row.name!r}, which the archive does not hold")
-    split_names = order_splits([row.split for row in rows])
-    code = {name: position for position, name in enumerate(split_names)}
-    placed = np.array([ranges[IMAGES + row.name] for row in rows], dtype=np.int64).reshape(-1, 2)
+        names: list[str] = []
+        splits: dict[str, int] = {}  # in the order in which they come
+        split, label, height, width, offset, length = (array(kind) for kind in "iiiiqq")
+        attribute = array("h")
+        # Row by row into columns: a million rows kept as objects would take half a gigabyte, and long to collect.
+        for line, row in enumerate(_read_rows(archive, classes, attributes), start=2):
+            place = ranges.get(IMAGES + row.name)
+            if place is None:
+                _damaged("metadata.csv", f"line {line} names {row.name!r}, which the archive does not hold")
+            names.append(row.name)
+            split.append(splits.setdefault(row.split, len(splits)))
+            label.append(row.label)
+            attribute.extend(row.attributes)
+            height.append(row.height)
+            width.append(row.width)
+            offset.append(place[0])
+            length.append(place[1])
+    if len(ranges) != len(names):
+        _damaged("metadata.csv", f"lists {len(names)} images, the archive holds {len(ranges)}")
+    split_names = order_splits(list(splits))
+    code = np.array([split_names.index(name) for name in splits], dtype=np.int16)
     return ArchiveIndex(
         classes=classes,
         attributes=attributes,
         layout=layout,
         split_names=split_names,
-        names=[row.name for row in rows],
-        split=np.array([code[row.split] for row in rows], dtype=np.int16),
-        label=np.array([row.label for row in rows], dtype=np.int32),
-        attribute=np.array([row.attributes for row in rows], dtype=np.int16).reshape(len(rows), len(attributes)),
-        height=np.array([row.height for row in rows], dtype=np.int32),
-        width=np.array([row.width for row in rows], dtype=np.int32),
-        offset=placed[:, 0].copy(),
-        length=placed[:, 1].copy(),
+        names=names,
+        split=code[np.array(split, dtype=np.int64)],
+        label=np.array(label, dtype=np.int32),
+        attribute=np.array(attribute, dtype=np.int16).reshape(len(names), len(attributes)),
+        height=np.array(height, dtype=np.int32),
+        width=np.array(width, dtype=np.int32),
+        offset=np.array(offset, dtype=np.int64),
+        length=np.array(length, dtype=np.int64),
     )
 
 
