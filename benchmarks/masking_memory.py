@@ -51,6 +51,7 @@ def run(quick: bool) -> list[Row]:
             baseline=1e6 * times[0],
             ratio=times[0] / times[-1],
             unit="µs",
+            at_least=GROWTH_GOAL,
             note=", ".join(f"{count:,}: {1e6 * seconds:.0f} µs" for count, seconds in zip(sizes, times, strict=True)),
         ),
     ]
