@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.calibration import calibration_curve
 from torch import Tensor, nn
 
 from masktune_core.data.dataset import Dataset
@@ -90,10 +91,14 @@ def wilson_interval(correct: int, count: int) -> tuple[float, float]:
 
 
 def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> float:
-    """Expected calibration error: |accuracy - confidence| of each equal-width bin, weighted by its share of samples."""
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)  # bins are (low, high]
-    gap = np.bincount(bin_of, weights=correct, minlength=bins) - np.bincount(bin_of, weights=confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(confidence))
+    """Expected calibration error: |accuracy - confidence| of each equal-width bin, weighted by its share of samples.
+
+    Accuracy and mean confidence of the bins are scikit-learn's `calibration_curve`. `confidence` (N,) in [0, 1].
+    """
+    accuracy, mean = calibration_curve(correct, confidence, n_bins=bins, strategy="uniform")
+    inner_edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
+    counts = np.bincount(np.searchsorted(inner_edges, confidence), minlength=bins)  # the curve's bins: (low, high]
+    return float((np.abs(accuracy - mean) * counts[counts > 0]).sum() / len(confidence))
 
 
 def training_group_weights(groups: Ints, number: int) -> Floats | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from torchmetrics.functional.classification import binary_calibration_error
 
 from masktune_core.evaluation import (
     Predictions,
@@ -125,9 +128,8 @@ def test_no_interval_without_samples() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=60))
 def test_calibration_error_is_its_definition(rows: list[tuple[float, bool]]) -> None:
-    total = 0.0
-    for number in range(15):
-        low, high = number / 15, (number + 1) / 15
+    total, edges = 0.0, np.linspace(0.0, 1.0, 16).tolist()
+    for number, (low, high) in enumerate(itertools.pairwise(edges)):
         members = [(c, right) for c, right in rows if low < c <= high or (number == 0 and c == 0.0)]
         if members:
             accuracy = sum(right for _, right in members) / len(members)
@@ -135,6 +137,22 @@ def test_calibration_error_is_its_definition(rows: list[tuple[float, bool]]) -> 
             total += len(members) / len(rows) * abs(accuracy - confidence)
     found = calibration_error(np.array([c for c, _ in rows]), np.array([right for _, right in rows]))
     assert found == pytest.approx(total, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=60), st.integers(2, 20))
+def test_calibration_error_is_torchmetrics(rows: list[tuple[float, bool]], bins: int) -> None:
+    """torchmetrics puts a confidence of 1.0 in a bin of its own (its issue 3510), and one on an edge in the upper bin."""
+    confidence = np.array([min(c, 1.0 - 1e-9) for c, _ in rows])
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    assume(np.abs(confidence[:, None] - edges[None, 1:-1]).min(initial=1.0) > 1e-9)
+    correct = np.array([right for _, right in rows])
+    theirs = binary_calibration_error(torch.from_numpy(confidence), torch.from_numpy(correct).long(), n_bins=bins)
+    assert calibration_error(confidence, correct, bins) == pytest.approx(float(theirs), abs=1e-9)
+
+
+def test_certain_answers_share_the_last_bin_with_nearly_certain_ones() -> None:
+    # one bin: |1/2 - (0.95 + 1.0) / 2|; in two bins it would be (|1 - 0.95| + |0 - 1|) / 2
+    assert calibration_error(np.array([0.95, 1.0]), np.array([True, False]), 10) == pytest.approx(0.475)
 
 
 def test_a_calibrated_model_has_no_calibration_error() -> None:
