@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
 from torchmetrics.functional.classification import binary_calibration_error
 
 from masktune_core.evaluation import (
@@ -141,7 +140,7 @@ def test_calibration_error_is_its_definition(rows: list[tuple[float, bool]]) -> 
 
 @given(st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=60), st.integers(2, 20))
 def test_calibration_error_is_torchmetrics(rows: list[tuple[float, bool]], bins: int) -> None:
-    """torchmetrics puts a confidence of 1.0 in a bin of its own (its issue 3510), and one on an edge in the upper bin."""
+    """It puts a confidence of 1.0 in a bin of its own (its issue 3510), and one on an edge in the upper bin."""
     confidence = np.array([min(c, 1.0 - 1e-9) for c, _ in rows])
     edges = np.linspace(0.0, 1.0, bins + 1)
     assume(np.abs(confidence[:, None] - edges[None, 1:-1]).min(initial=1.0) > 1e-9)
