@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from masktune_core.architectures import ARCHITECTURES
 from masktune_core.errors import ArchitectureError, ConfigError
 from masktune_core.models import build_model, cam_layer
 from masktune_core.models.feature_grid import feature_grid
 from masktune_core.saliency import cam_grid
+from tests.architecture.sources import ROOT
+from tests.masktune_core.tested_architectures import TESTED, page
 
 
 def name_of(model: nn.Module, layer: nn.Module) -> str:
@@ -31,6 +34,10 @@ def name_of(model: nn.Module, layer: nn.Module) -> str:
         ("resnet34", 64, "layer4.2", (2, 2)),
         ("resnet50", 224, "layer4.2", (7, 7)),
         ("resnet101", 64, "layer4.2", (2, 2)),
+        ("timm/densenet121", 224, "features.norm5", (7, 7)),
+        ("timm/efficientnet_b0", 224, "blocks.6.0", (7, 7)),
+        ("timm/regnety_002", 224, "s4", (7, 7)),
+        ("timm/vit_little_patch16_reg4_gap_256", 256, "blocks.13.norm1", (16, 16)),
         ("timm/vgg11_bn", 64, "features.27", (4, 4)),
         ("timm/mobilenetv3_small_100", 96, "blocks.5.0", (3, 3)),
         ("timm/convnext_femto", 96, "stages.3", (3, 3)),
@@ -47,6 +54,15 @@ def test_the_last_convolutional_block_is_explained(
         model = build_model(architecture, 3)
         assert name_of(model, cam_layer(model)) == layer
         assert cam_grid(model, size) == grid
+
+
+def test_the_page_of_tested_architectures_is_up_to_date() -> None:
+    """If not: `python -m tests.masktune_core.tested_architectures > docs/architectures.md`."""
+    assert (ROOT / "docs" / "architectures.md").read_text(encoding="utf-8") == page()
+
+
+def test_every_architecture_of_our_own_is_tested() -> None:
+    assert set(ARCHITECTURES) <= set(TESTED)
 
 
 @pytest.mark.parametrize(("architecture", "size"), [("small_cnn", 28), ("resnet32_cifar", 32), ("vgg16_bn_cifar", 32)])

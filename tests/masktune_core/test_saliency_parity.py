@@ -1,9 +1,8 @@
-"""Maps and masks equal those of the PyPI package grad-cam."""
+"""Maps and masks equal those of the PyPI package grad-cam, in every architecture of `tested_architectures.py`."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -16,10 +15,12 @@ from torch import Tensor, nn
 from masktune_core.masking import keep_mask, upsample_cams
 from masktune_core.models import build_model, cam_layer
 from masktune_core.saliency import compute_cams
+from tests.masktune_core.tested_architectures import TESTED
 
 with warnings.catch_warnings():  # its own dependencies warn on import
     warnings.simplefilter("ignore")
     import pytorch_grad_cam
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 
 THEIRS = {
     "xgradcam": "XGradCAM",
@@ -28,16 +29,6 @@ THEIRS = {
     "layercam": "LayerCAM",
     "eigencam": "EigenCAM",
     "scorecam": "ScoreCAM",
-}
-NETWORKS = {
-    "small_cnn": (28, 16),
-    "resnet18": (96, 4),
-    "resnet50": (96, 4),
-    "timm/vit_tiny_patch16_224": (224, 3),
-    "timm/vit_little_patch16_reg4_gap_256": (256, 2),
-    "resnet32_cifar": (32, 4),
-    "vgg16_bn_cifar": (64, 4),
-    "timm/swin_tiny_patch4_window7_224": (224, 2),
 }
 
 
@@ -51,6 +42,8 @@ def network(architecture: str) -> nn.Module:
             if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
                 nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]  # tracked, so there is one
                 nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+            if isinstance(module, nn.Linear) and not module.weight.any():
+                nn.init.normal_(module.weight, std=0.02)  # a head that starts at zero explains nothing
     return model.eval()
 
 
@@ -63,23 +56,17 @@ def pictures(size: int, count: int) -> Tensor:
     return nn.functional.interpolate(coarse, size=size, mode="bicubic") + 0.2 * fine
 
 
-def grid_of_tokens(tokens: Tensor, prefix: int) -> Tensor:
-    side = round((tokens.shape[1] - prefix) ** 0.5)
-    return tokens[:, prefix:].reshape(len(tokens), side, side, -1).permute(0, 3, 1, 2)
-
-
-def reshape_for(architecture: str) -> Callable[[Tensor], Tensor] | None:
-    if "swin" in architecture:
-        return lambda features: features.permute(0, 3, 1, 2)
-    if "vit" in architecture:
-        return partial(grid_of_tokens, prefix=4 if "reg4" in architecture else 1)
-    return None
+def pictures_for(architecture: str) -> Tensor:
+    tested = TESTED[architecture]
+    return pictures(tested.compared, tested.pictures)
 
 
 def their_maps(architecture: str, method: str, images: Tensor) -> NDArray[np.float32]:
     model = network(architecture)
     kind: Any = getattr(pytorch_grad_cam, THEIRS[method])
-    with kind(model=model, target_layers=[cam_layer(model)], reshape_transform=reshape_for(architecture)) as explainer:
+    with kind(
+        model=model, target_layers=[cam_layer(model)], reshape_transform=TESTED[architecture].reshape
+    ) as explainer:
         maps: NDArray[np.float32] = explainer(images, None)
     return maps
 
@@ -94,9 +81,9 @@ def reference_keep_mask(scaled: NDArray[np.float32], k: float = 2.0) -> NDArray[
     return keep
 
 
-@pytest.mark.parametrize("architecture", NETWORKS)
+@pytest.mark.parametrize("architecture", TESTED)
 def test_xgradcam_maps_and_masks_equal_grad_cams(architecture: str) -> None:
-    images = pictures(*NETWORKS[architecture])
+    images = pictures_for(architecture)
     size = images.shape[-1]
     cams = compute_cams(network(architecture), images)
     ours, theirs = upsample_cams(cams, size).numpy(), their_maps(architecture, "xgradcam", images)
@@ -108,28 +95,34 @@ def test_xgradcam_maps_and_masks_equal_grad_cams(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ["small_cnn", "resnet18", "resnet50", "timm/vit_tiny_patch16_224"])
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam"])
 def test_the_other_gradient_methods_equal_grad_cams(architecture: str, method: str) -> None:
-    images = pictures(*NETWORKS[architecture])
+    images = pictures_for(architecture)
     ours = upsample_cams(compute_cams(network(architecture), images, method=method), images.shape[-1]).numpy()
     assert np.abs(ours - their_maps(architecture, method, images)).max() <= 1e-4
 
 
 @pytest.mark.parametrize("architecture", ["small_cnn", "resnet18", "timm/vit_tiny_patch16_224"])
 def test_eigencam_equals_grad_cams_up_to_its_arbitrary_sign(architecture: str) -> None:
-    model, images = network(architecture), pictures(*NETWORKS[architecture])
+    model, images = network(architecture), pictures_for(architecture)
     kept: list[Tensor] = []
     handle = cam_layer(model).register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
     with torch.no_grad():
         model(images)
     handle.remove()
-    reshape = reshape_for(architecture)
+    reshape = TESTED[architecture].reshape
     features = reshape(kept[0]) if reshape else kept[0]
-    for ours, image in zip(compute_cams(model, images, method="eigencam").numpy(), features.numpy(), strict=True):
-        pixels = image.reshape(len(image), -1).T.astype(np.float64)
-        pixels -= pixels.mean(axis=0)
-        projection = (pixels @ np.linalg.svd(pixels, full_matrices=False)[2][0]).reshape(ours.shape)
-        if -projection.min() > projection.max():
-            projection = -projection
-        np.testing.assert_allclose(ours, projection.clip(min=0), atol=2e-3 * projection.max())
+    theirs = get_2d_projection(features.numpy().astype(np.float64))
+    for ours, projection in zip(compute_cams(model, images, method="eigencam").numpy(), theirs, strict=True):
+        turned = -projection if -projection.min() > projection.max() else projection
+        np.testing.assert_allclose(ours, turned.clip(min=0), atol=2e-3 * turned.max())
+
+
+def test_scorecam_equals_grad_cams_when_that_samples_at_pixel_centres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """grad-cam stretches activations from corner to corner over the input: elsewhere than it draws its maps."""
+    centred = partial(nn.Upsample, mode="bilinear", align_corners=False)
+    monkeypatch.setattr(nn, "UpsamplingBilinear2d", lambda size: centred(size=size))
+    images = pictures(28, 16)[:3]
+    ours = upsample_cams(compute_cams(network("small_cnn"), images, method="scorecam"), 28).numpy()
+    assert np.abs(ours - their_maps("small_cnn", "scorecam", images)).max() <= 1e-4
 
 
 def test_scorecam_equals_its_definition() -> None:
