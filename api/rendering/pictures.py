@@ -65,7 +65,8 @@ def encode(pixels: npt.NDArray[np.uint8], encoding: Format, max_side: int | None
         image = image.resize((size[0], size[1]), sampling)
     out = io.BytesIO()
     if encoding == "webp":
-        image.save(out, "WEBP", lossless=True, quality=40, method=2, exact=True)
+        # Without loss either way; more effort takes three to five times as long and saves 2 to 4 % of a photograph.
+        image.save(out, "WEBP", lossless=True, quality=20, method=1, exact=True)
     else:
         image.save(out, "PNG", compress_level=4)
     return out.getvalue()
