@@ -116,7 +116,11 @@ class IncomingArea:
         it has fewer bytes than that.
         """
         with os.fdopen(self._locked(name, offset, wait_seconds), "r+b", buffering=0) as file:
-            confirm()
+            try:
+                confirm()
+            except BaseException:
+                self._forget_if_empty(name, file)
+                raise
             if os.fstat(file.fileno()).st_size < offset:
                 raise IncomingLost(name)
             file.truncate(offset)
@@ -159,6 +163,11 @@ class IncomingArea:
             for path in self._folder.iterdir():
                 if "." not in path.name:
                     yield UUID(path.name)
+
+    def _forget_if_empty(self, name: UUID, file: BinaryIO) -> None:
+        """With the lock: a request that came too late may have made the file of an upload that has ended anew."""
+        if os.fstat(file.fileno()).st_size == 0:
+            self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: UUID) -> Path:
         return self._folder / str(name)
