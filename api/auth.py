@@ -2,8 +2,9 @@
 
 Always required under `/v1`. A request with the cookie that changes something must repeat the page's token.
 
-Every operation says which scope it needs, by the type of its `caller`: `Reader`, `Writer` or `Admin`, or for long
-requests `ReaderApart` or `WriterApart`. The scope stands in the OpenAPI document, where a test looks for it.
+Every operation says which scope it needs, by the type of its `caller`: `Reader`, `Writer` or `Admin`, for pictures
+`ImageReader`, or for long requests `ReaderApart` or `WriterApart`. The scope stands in the OpenAPI document, where a
+test looks for it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from sqlalchemy.orm import Session
 
 from api import cookies
 from api.errors import ApiError
-from api.rate_limits import require_allowance
+from api.rate_limits import Kind, require_allowance
 from api.request_ids import CALLER_IN_SCOPE
 from api.services import services_of
+from api.strangers import count_stranger
 from api.transactions import Transaction
 from persistence import api_keys, browser_sessions
 from persistence.database import transaction
@@ -49,6 +51,13 @@ class Principal:
 def authenticate(request: Request, needed: SecurityScopes, session: Transaction, credentials: Credentials) -> Principal:
     """The caller of an ordinary request, checked in the request's own transaction."""
     return _allowed(request, _principal(request, session, credentials), needed)
+
+
+def authenticate_for_images(
+    request: Request, needed: SecurityScopes, session: Transaction, credentials: Credentials
+) -> Principal:
+    """The caller of a request for a picture; these have a limit of their own."""
+    return _allowed(request, _principal(request, session, credentials), needed, kind="images")
 
 
 def authenticate_apart(request: Request, needed: SecurityScopes, credentials: Credentials) -> Principal:
@@ -90,20 +99,28 @@ def _principal(request: Request, session: Session, credentials: HTTPAuthorizatio
     if credentials is None:
         principal = browser_principal(request, session)
         if principal is None:
+            count_stranger(request)
             raise _unauthenticated("Send 'Authorization: Bearer mt_…'.", error=None)
         if request.method not in cookies.SAFE_METHODS:
             require_csrf_token(request, request.headers.get(cookies.CSRF_HEADER))
         return principal
     key = api_keys.authenticate(session, credentials.credentials)
     if key is None:
+        count_stranger(request)
         raise _unauthenticated("This API key is unknown, revoked or over.", error="invalid_token")
     # For the request's log line. Context variables would not do: this runs in a thread with a copy of them.
     request.scope[CALLER_IN_SCOPE] = {"tenant": str(key.tenant_id), "key": key.prefix}
     return Principal(tenant_id=key.tenant_id, key_id=key.id, scope=key.scope)
 
 
-def _allowed(request: Request, principal: Principal, needed: SecurityScopes) -> Principal:
-    require_allowance(request, services_of(request).rate_limiter, str(principal.browser_session_id or principal.key_id))
+def count_caller(request: Request, principal: Principal, kind: Kind = "key") -> None:
+    """Count a request of a key or a browser. Raises `ApiError` (429)."""
+    caller = str(principal.browser_session_id or principal.key_id)
+    require_allowance(request.scope, services_of(request).rate_limiter, kind, caller)
+
+
+def _allowed(request: Request, principal: Principal, needed: SecurityScopes, kind: Kind = "key") -> Principal:
+    count_caller(request, principal, kind)
     if not needed.scopes:
         raise RuntimeError("an operation declares no scope: give it a Reader, Writer or Admin as its caller")
     for scope in SCOPES:
@@ -118,6 +135,7 @@ def _unauthenticated(detail: str, *, error: str | None) -> ApiError:
 
 
 Reader = Annotated[Principal, Security(authenticate, scopes=["read"])]
+ImageReader = Annotated[Principal, Security(authenticate_for_images, scopes=["read"])]
 Writer = Annotated[Principal, Security(authenticate, scopes=["write"])]
 Admin = Annotated[Principal, Security(authenticate, scopes=["admin"])]
 ReaderApart = Annotated[Principal, Security(authenticate_apart, scopes=["read"])]

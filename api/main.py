@@ -25,6 +25,7 @@ from api.presets.endpoints import router as presets
 from api.samples.endpoints import router as samples
 from api.services import Services
 from api.shutdown import on_stop_signal
+from api.strangers import StrangerMiddleware
 from api.uploads.routes import router as uploads
 from api.web import site
 from api.webhooks.endpoints import router as webhooks
@@ -47,6 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=partial(_lifespan, settings),
     )
+    app.add_middleware(StrangerMiddleware)
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     for router in (

@@ -2,6 +2,9 @@
 
 A sliding window, so that a burst at the turn of two windows counts as one. While Redis is away everybody is let
 through: a limit protects the service, it must not be what stops it.
+
+Three kinds of requests are counted apart: those of a key or browser; among these, pictures, of which a page that is
+scrolled fast asks for hundreds a second; and those of an address that show no key and no login.
 """
 
 from __future__ import annotations
@@ -9,10 +12,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import structlog
-from fastapi import Request
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.storage import RedisStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -32,10 +34,21 @@ _PAUSE_SECONDS: Final = 5.0
 """How long Redis is left alone after it failed, so that an outage does not slow every request down."""
 _IN_SCOPE: Final = "masktune.rate_limit"
 
+Kind = Literal["key", "images", "address"]
+_WHO: Final[dict[Kind, str]] = {
+    "key": "This key may make {requests} requests in {seconds} seconds: wait a little, and ask less often.",
+    "images": "This key may ask for {requests} pictures in {seconds} seconds: wait a little, and ask less often.",
+    "address": "Without a key or a login, one address may make {requests} requests in {seconds} seconds: "
+    "send a valid key, or wait a little.",
+}
+
 
 class Allowance(NamedTuple):
-    """What is left of a window: requests, and whole seconds until there are more."""
+    """A request that was counted: the limit, what is left of it, and whole seconds until there is more."""
 
+    kind: Kind
+    requests: int
+    window: int
     allowed: bool
     remaining: int
     seconds: int
@@ -45,9 +58,11 @@ class RateLimiter:
     """One a process; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self.requests = settings.rate_limit_requests
-        self.seconds = settings.rate_limit_seconds
-        self._item: RateLimitItem = RateLimitItemPerSecond(max(self.requests, 1), self.seconds)
+        self._items: dict[Kind, RateLimitItem] = {
+            kind: RateLimitItemPerSecond(requests, settings.rate_limit_seconds, namespace=kind)
+            for kind, requests in _limits(settings).items()
+            if requests > 0
+        }
         # Nothing is sent before the first request.
         url = _redis_py_url(settings.redis_url.get_secret_value())
         self._pool = ConnectionPool.from_url(
@@ -60,18 +75,28 @@ class RateLimiter:
         self._window = SlidingWindowCounterRateLimiter(storage)
         self._lock = threading.Lock()
         self._asleep_until = 0.0
+        self._away = False
 
-    def spend(self, caller: str) -> Allowance | None:
+    def spend(self, kind: Kind, caller: str) -> Allowance | None:
         """Count a request of `caller`; None when there is no limit, or nobody to ask for it."""
-        if self.requests == 0 or time.monotonic() < self._asleep_until:
+        item = self._items.get(kind)
+        if item is None or time.monotonic() < self._asleep_until:
             return None
         try:
-            allowed = self._window.hit(self._item, caller)
-            stats = self._window.get_window_stats(self._item, caller)
+            allowed = self._window.hit(item, caller)
+            stats = self._window.get_window_stats(item, caller)
         except (RedisError, OSError) as error:
             self._leave_alone(error)
             return None
-        return Allowance(allowed, max(0, stats.remaining), max(1, math.ceil(stats.reset_time - time.time())))
+        self._is_back()
+        return Allowance(
+            kind=kind,
+            requests=item.amount,
+            window=item.get_expiry(),
+            allowed=allowed,
+            remaining=max(0, stats.remaining),
+            seconds=max(1, math.ceil(stats.reset_time - time.time())),
+        )
 
     def close(self) -> None:
         """Give the connections back."""
@@ -79,26 +104,41 @@ class RateLimiter:
 
     def _leave_alone(self, error: Exception) -> None:
         with self._lock:
-            first = time.monotonic() >= self._asleep_until
+            first, self._away = not self._away, True
             self._asleep_until = time.monotonic() + _PAUSE_SECONDS
         if first:
-            log.warning("rate_limits_off", error=type(error).__name__, seconds=_PAUSE_SECONDS)
+            log.warning("rate_limits_off", error=type(error).__name__)
+
+    def _is_back(self) -> None:
+        if not self._away:
+            return
+        with self._lock:
+            first, self._away = self._away, False
+        if first:
+            log.info("rate_limits_on")
 
 
-def require_allowance(request: Request, limiter: RateLimiter, caller: str) -> None:
+def _limits(settings: Settings) -> dict[Kind, int]:
+    return {
+        "key": settings.rate_limit_requests,
+        "images": settings.rate_limit_images,
+        "address": settings.rate_limit_anonymous,
+    }
+
+
+def require_allowance(scope: Scope, limiter: RateLimiter, kind: Kind, caller: str) -> None:
     """Count the request, and note what is left for its headers. Raises `ApiError` (429)."""
-    allowance = limiter.spend(caller)
+    allowance = limiter.spend(kind, caller)
     if allowance is None:
         return
-    request.scope[_IN_SCOPE] = (limiter, allowance)
+    scope[_IN_SCOPE] = allowance
     if not allowance.allowed:
-        detail = f"This key may make {limiter.requests} requests in {limiter.seconds} seconds."
         raise ApiError(
             "rate_limited",
-            detail,
+            _WHO[kind].format(requests=allowance.requests, seconds=allowance.window),
             headers={"Retry-After": str(allowance.seconds)},
-            limit=limiter.requests,
-            window_seconds=limiter.seconds,
+            limit=allowance.requests,
+            window_seconds=allowance.window,
         )
 
 
@@ -106,12 +146,10 @@ def rate_limit_headers(scope: Scope) -> dict[str, str]:
     """`RateLimit` and `RateLimit-Policy` of a counted request (draft-ietf-httpapi-ratelimit-headers-10)."""
     if _IN_SCOPE not in scope:
         return {}
-    limiter: RateLimiter
-    allowance: Allowance
-    limiter, allowance = scope[_IN_SCOPE]
+    allowance: Allowance = scope[_IN_SCOPE]
     return {
-        "RateLimit-Policy": f'"key";q={limiter.requests};w={limiter.seconds}',
-        "RateLimit": f'"key";r={allowance.remaining};t={allowance.seconds}',
+        "RateLimit-Policy": f'"{allowance.kind}";q={allowance.requests};w={allowance.window}',
+        "RateLimit": f'"{allowance.kind}";r={allowance.remaining};t={allowance.seconds}',
     }
 
 

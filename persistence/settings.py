@@ -33,6 +33,12 @@ class Settings(BaseSettings):
     rate_limit_requests: Annotated[int, Field(ge=0)] = Field(
         default=3000, description="Most requests of one key in rate_limit_seconds; 0: no limit."
     )
+    rate_limit_images: Annotated[int, Field(ge=0)] = Field(
+        default=30_000, description="Most pictures that one key may ask for in rate_limit_seconds; 0: no limit."
+    )
+    rate_limit_anonymous: Annotated[int, Field(ge=0)] = Field(
+        default=300, description="Most requests without a key from one address in rate_limit_seconds; 0: no limit."
+    )
     rate_limit_seconds: Annotated[int, Field(gt=0, le=86400)] = 60
     disk_headroom_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
     dataset_max_images: Annotated[int, Field(gt=0)] = 2_000_000

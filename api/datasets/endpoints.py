@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.auth import Reader, Writer
+from api.auth import ImageReader, Reader, Writer
 from api.datasets.report import ReportRead
 from api.datasets.schemas import DatasetCreate, DatasetQuery, DatasetRead, ImageQuery, ImageRead
 from api.errors import ApiError
@@ -131,7 +131,7 @@ def list_dataset_images(
     },
 )
 def get_dataset_image(
-    request: Request, session: Transaction, caller: Reader, dataset_id: DatasetId, image_index: ImageIndex
+    request: Request, session: Transaction, caller: ImageReader, dataset_id: DatasetId, image_index: ImageIndex
 ) -> Response:
     """The stored bytes of one image. They never change, so caches may keep them."""
     dataset = require_dataset(datasets.get(session, caller.tenant_id, dataset_id))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 from starlette.responses import StreamingResponse
 
-from api.auth import Reader
+from api.auth import ImageReader, Reader
 from api.datasets.endpoints import IMMUTABLE
 from api.errors import ApiError
 from api.etags import is_unchanged, not_modified, quoted
@@ -58,6 +58,7 @@ def list_job_samples(
         query.filters,
         sort=query.sort,
         descending=query.order == "desc",
+        start=query.start,
         after=query.after_index,
         limit=query.limit,
     )
@@ -129,7 +130,7 @@ def get_job_sample(session: Transaction, caller: Reader, job_id: JobId, sample_i
 def get_job_sample_image(
     request: Request,
     session: Transaction,
-    caller: Reader,
+    caller: ImageReader,
     job_id: JobId,
     sample_index: SampleIndex,
     query: Annotated[PictureQuery, Query()],

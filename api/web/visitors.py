@@ -12,7 +12,8 @@ from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from api import cookies
-from api.auth import Principal, browser_principal, require_csrf_token, require_scope
+from api.auth import Principal, browser_principal, count_caller, require_csrf_token, require_scope
+from api.strangers import count_stranger
 from api.transactions import Transaction
 from persistence.scopes import allows
 from persistence.tables import Tenant
@@ -48,7 +49,9 @@ def require_visitor(request: Request, session: Transaction) -> Visitor:
     """The visitor. Raises `LoginNeeded`."""
     principal = browser_principal(request, session)
     if principal is None or principal.browser_session_id is None:
+        count_stranger(request)
         raise LoginNeeded
+    count_caller(request, principal)
     visitor = Visitor(
         principal=principal,
         tenant_name=session.get_one(Tenant, principal.tenant_id).name,

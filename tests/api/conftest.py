@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -68,10 +69,10 @@ def stranger(anonymous: TestClient, make_key: Callable[..., str]) -> dict[str, s
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[tuple[str, uvicorn.Server]]:
-    """A real server on a free port."""
+def serving(settings: Settings, **options: Any) -> Iterator[tuple[str, uvicorn.Server]]:
+    """A real server on a free port; `options` are uvicorn's."""
     app = create_app(settings)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, loop="uvloop", http="httptools"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, loop="uvloop", http="httptools", **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

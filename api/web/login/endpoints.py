@@ -13,6 +13,7 @@ from api import cookies
 from api.auth import browser_principal
 from api.errors import ApiError
 from api.services import services_of
+from api.strangers import address_of
 from api.transactions import Transaction
 from api.web.templates import render
 from api.web.visitors import Form as PageForm
@@ -95,7 +96,7 @@ def local(wanted: str) -> str:
 
 def _throttle(request: Request) -> None:
     """Counted in a transaction of its own, since refusing a login may roll back the request's."""
-    client = request.client.host if request.client else "unknown"
+    client = address_of(request.scope)
     with transaction(services_of(request).sessions) as session:
         allowed = login_attempts.note(session, client)
     if not allowed:
@@ -108,8 +109,7 @@ def _logged_in(
     request: Request, session: Transaction, tenant_id: UUID, key_id: UUID | None, *, onward: str
 ) -> Response:
     _, token = browser_sessions.create(session, tenant_id, key_id)
-    if request.client:
-        login_attempts.forget(session, request.client.host)
+    login_attempts.forget(session, address_of(request.scope))
     response = RedirectResponse(local(onward), status_code=303, headers={"Cache-Control": "no-store"})
     cookies.put(response, request, cookies.SESSION, token, seconds=int(browser_sessions.LIFETIME.total_seconds()))
     cookies.drop(response, request, cookies.BEFORE_LOGIN)
