@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -235,8 +236,11 @@ class _Place:
         """
         column = getattr(sample, self.sort)
         order: list[Any] = [sample.index] if self.sort == "index" else [column, sample.index]
-        if self.start is not None:
-            statement = statement.where(column <= self.start if self.descending else column >= self.start)
+        start = self.start
+        if start is not None and self.sort == "index":  # only with a whole number its index is used
+            start = math.floor(start) if self.descending else math.ceil(start)
+        if start is not None:
+            statement = statement.where(column <= start if self.descending else column >= start)
         if self.after is not None and self.sort == "index":
             after = self.after
             statement = statement.where(sample.index < after if self.descending else sample.index > after)

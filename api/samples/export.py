@@ -43,6 +43,7 @@ def rows(
                 selection.filters,
                 sort=selection.sort,
                 descending=selection.order == "desc",
+                start=selection.start,
                 after=after,
                 limit=_PAGE if left is None else min(_PAGE, left),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.ids import EXAMPLE_ID
 from api.pages import PageQuery
@@ -15,6 +15,8 @@ from persistence.sample_filters import SampleFilters
 
 View = Literal["original", "heatmap", "map", "mask", "masked"]
 Model = Literal["before", "after"]
+MOST_INDICES = 500
+"""Samples that can be named one by one: an address of that many still passes through any proxy."""
 
 
 class SampleRead(BaseModel):
@@ -79,16 +81,45 @@ class SampleSelection(BaseModel):
     max_confidence: float | None = Field(
         default=None, ge=0, le=1, description="Only where the finetuned model is at most so sure.", examples=[0.9]
     )
+    min_confidence_before: float | None = Field(
+        default=None, ge=0, le=1, description="Only where the ERM model is at least so sure.", examples=[0.5]
+    )
+    max_confidence_before: float | None = Field(
+        default=None, ge=0, le=1, description="Only where the ERM model is at most so sure.", examples=[0.9]
+    )
+    indices: str | None = Field(
+        default=None,
+        max_length=5_500,
+        pattern="^[0-9]{1,9}(,[0-9]{1,9})*$",
+        description=f"Only these samples, by index, separated by commas; at most {MOST_INDICES}.",
+        examples=["3,17,4711"],
+    )
     sort: Literal["index", "masked_fraction", "confidence_drop", "heatmap_distance"] = Field(
         default="index", description="What to sort by; ties by index.", examples=["confidence_drop"]
     )
     order: Literal["asc", "desc"] = Field(default="asc", description="Smallest or largest first.", examples=["desc"])
+    start: float | None = Field(
+        default=None,
+        ge=-1,
+        le=2**31 - 1,
+        allow_inf_nan=False,
+        description="Begin at this value of what is sorted by, and leave out what comes before it in the order.",
+        examples=[0.25],
+    )
+
+    @field_validator("indices")
+    @classmethod
+    def _few(cls, indices: str | None) -> str | None:
+        if indices is not None and (count := indices.count(",") + 1) > MOST_INDICES:
+            raise ValueError(f"{count} samples are named, at most {MOST_INDICES} may be: use filters, or ask twice")
+        return indices
 
     @property
     def filters(self) -> SampleFilters:
         """As persistence takes them."""
-        names = {field.name for field in fields(SampleFilters)}
-        return SampleFilters(**self.model_dump(include=names))
+        names = {field.name for field in fields(SampleFilters)} - {"indices"}
+        indices = None if self.indices is None else tuple(int(index) for index in self.indices.split(","))
+        return SampleFilters(**self.model_dump(include=names), indices=indices)
 
 
 class SampleQuery(SampleSelection, PageQuery):
@@ -111,7 +142,8 @@ class SampleTotal(BaseModel):
     """How many samples fit."""
 
     total: int | None = Field(
-        description="Number of samples; null if the query bounds the confidence, by which nobody counts.",
+        description="Number of samples, those before `start` included; null if the query bounds a confidence, by which "
+        "nobody counts.",
         examples=[12345],
     )
 

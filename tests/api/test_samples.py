@@ -70,6 +70,14 @@ FOUND: list[tuple[dict[str, Any], list[int]]] = [
     ({"correct_before": "true"}, [0, 2, 4]),
     ({"correct_after": "false"}, [1, 2, 4, 5]),
     ({"correct_before": "false", "correct_after": "false", "split": "train"}, [1]),
+    ({"max_confidence_before": 0.95, "min_confidence": 0.61}, [3, 4, 5]),
+    ({"min_confidence_before": 0.95}, []),
+    ({"indices": "5,0,3,99"}, [0, 3, 5]),
+    ({"indices": "5,0,3", "correct_after": "true", "order": "desc"}, [3, 0]),
+    ({"start": 2.5}, [3, 4, 5]),
+    ({"start": 3, "order": "desc"}, [3, 2, 1, 0]),
+    ({"sort": "heatmap_distance", "start": 0.25}, [3, 4, 5]),
+    ({"sort": "heatmap_distance", "start": 0.25, "order": "desc", "split": "train"}, [2, 1, 0]),
     ({"sort": "confidence_drop"}, [5, 4, 3, 2, 1, 0]),
     ({"sort": "confidence_drop", "order": "desc"}, [0, 1, 2, 3, 4, 5]),
     ({"sort": "masked_fraction"}, MASKED),
@@ -83,6 +91,12 @@ REFUSED = (
     "split=%00",
     "lable=1",
     "after=x",
+    "indices=1,,2",
+    "indices=x",
+    "indices=" + ",".join(["1"] * 501),
+    "start=nan",
+    "start=-2",
+    "max_confidence_before=1.5",
 )
 
 
@@ -222,6 +236,21 @@ def test_a_selection_is_taken_away_as_a_folder_for_fiftyone(client: TestClient, 
     assert label["label"] == 1
     assert label["attributes"]["predicted_before"] == "0-4"
     assert label["attributes"]["name"] == "images/0005.png"
+
+
+def test_chosen_samples_are_taken_away_alone(client: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.finished_job()
+    address = f"/v1/jobs/{job_id}/samples/export"
+    chosen = {"indices": "5,1,3"}
+    table = csv.DictReader(io.StringIO(client.get(address, params=chosen).text))
+    assert [row["index"] for row in table] == ["1", "3", "5"]
+    folder = client.get(address, params=chosen | {"format": "fiftyone"})
+    with zipfile.ZipFile(io.BytesIO(folder.content)) as archive:
+        assert archive.namelist() == [f"data/0000000{index}.png" for index in (1, 3, 5)] + ["labels.json"]
+    counted = client.get(f"/v1/jobs/{job_id}/samples/total", params=chosen | {"min_confidence": 0.6}).json()
+    assert counted == {"total": 2}
+    refused = problem(client.get(address, params={"indices": ",".join(["1"] * 501)}), 422, "invalid_request")
+    assert "501 samples are named, at most 500 may be" in refused["errors"][0]["detail"]
 
 
 def test_without_its_data_set_there_is_only_the_table(client: TestClient, seeds: Seeds) -> None:
