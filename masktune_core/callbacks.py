@@ -142,7 +142,7 @@ class Callbacks:
         """What the models relied on, once all training images were looked at."""
 
     def on_resume_point(self, point: ResumePointInfo) -> None:
-        """A resume point was written, complete and flushed to disk."""
+        """A resume point is on disk, complete and flushed; the run may be some steps further by now."""
 
     def should_stop(self) -> bool:
         """Asked before every step. True: a resume point is written and `Interrupted` is raised."""

@@ -106,7 +106,9 @@ def _finish_stages(session: Session) -> Result:
         if state.stage == "masking":
             mask_training_images(session)
         finetune(session)
-    return finish(session, judge(session))
+    found = judge(session)
+    session.settle()
+    return finish(session, found)
 
 
 def _prepare(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +49,9 @@ class Session:
     _stage_at: float = field(default_factory=time.monotonic)
     _epoch_at: float = field(default_factory=time.monotonic)
     _progress_at: float = -math.inf
+    _points: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "resume-point"))
+    _writing: Future[Path] | None = None
+    _written: Callable[[Path], ResumePointInfo] | None = None
 
     @property
     def train(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -68,6 +73,8 @@ class Session:
 
     def leave(self, stage: Stage, iteration: int) -> None:
         """The current stage is done; stand at the beginning of the next."""
+        if stage == "masking" and self.masks is not None:
+            self.settle()  # A point that holds the masks must be on disk before they change.
         self.count_seconds()
         self.state.advance(stage, iteration)
         self.sums = None
@@ -97,11 +104,14 @@ class Session:
         Raises `Interrupted`.
         """
         self.state.step = step
+        if self._writing is not None and self._writing.done():
+            self.settle()
         due = time.monotonic() - self._point_at >= self.config.runtime.resume_minutes * 60.0
         stop, due = self.world.any_of(self.callbacks.should_stop(), due)
         if stop or due:
             self.write_point()
         if stop:
+            self.settle()
             raise Interrupted(f"stopped on request in {self.state.stage}; a resume point was written")
 
     def progress(self, *, step: int, steps: int, epochs: int, images: int) -> None:
@@ -136,7 +146,10 @@ class Session:
             self.callbacks.on_warning(code, message)
 
     def write_point(self) -> None:
-        """Write a resume point for exactly this position. Raises `TrainingDiverged` rather than keep a lost run."""
+        """Take a resume point of exactly this position. Its file is written while the run goes on; see `settle`.
+
+        Raises `TrainingDiverged` rather than keep a lost run, and what writing the point before this one raised.
+        """
         state = self.state
         if self.sums is not None:
             self.trainer.require_finite_loss(self.sums, f"in {state.stage}")
@@ -149,9 +162,13 @@ class Session:
         self._point_at = time.monotonic()
         if not self.world.leads:
             return
+        self.settle()  # One at a time: a slow disk slows the run rather than fill the memory.
         if self.masks is not None:
             self.masks.flush()
-        path = write_resume_point(
+        stage, iteration, epoch, step = state.stage, state.iteration, state.epoch + 1, state.step
+        self._written = lambda path: ResumePointInfo(path, stage, iteration, epoch, step)
+        self._writing = self._points.submit(
+            write_resume_point,
             self.work_dir / "resume",
             state.points,
             identity=self.identity,
@@ -163,11 +180,21 @@ class Session:
             },
             masks=self.masks_path if self.masks is not None else None,
         )
-        self._point_at = time.monotonic()
-        self.callbacks.on_resume_point(ResumePointInfo(path, state.stage, state.iteration, state.epoch + 1, state.step))
+        if stage == "masking":
+            self.settle()  # The file of the masks goes on changing.
+
+    def settle(self) -> None:
+        """Wait until the last resume point is on disk, and report it. Raises what writing it raised."""
+        if self._writing is None or self._written is None:
+            return
+        writing, self._writing = self._writing, None
+        self.callbacks.on_resume_point(self._written(writing.result()))
 
     def close(self) -> None:
-        """Close the mask store; the file stays."""
+        """Let a resume point be finished, and close the mask store; the files stay."""
+        with suppress(Exception):  # One is under way only after another error, which is the one to tell.
+            self.settle()
+        self._points.shutdown()
         if self.masks is not None:
             self.masks.close()
 

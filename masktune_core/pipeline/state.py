@@ -10,6 +10,7 @@ from torch import Tensor
 
 from masktune_core.callbacks import Metric
 from masktune_core.config import Stage
+from masktune_core.optimizers import snapshot
 
 Weights = dict[str, Tensor]
 
@@ -78,10 +79,16 @@ class RunState:
         self.step, self.images, self.epoch_seconds, self.loss, self.correct = 0, 0, 0.0, None, None
 
     def to_plain(self) -> dict[str, Any]:
-        """Dicts, lists, numbers, strings and tensors, as `torch.load(weights_only=True)` accepts them."""
+        """Dicts, lists, numbers, strings and tensors, as `torch.load(weights_only=True)` accepts them.
+
+        What the run changes in place is copied: the result stays as it is while the run goes on.
+        """
         plain = {name: getattr(self, name) for name in self.__slots__}
+        for name in ("seconds", "round_weights", "unmasked", "masked_pixels", "warnings"):
+            plain[name] = plain[name].copy()
         plain["selected"] = _fields(self.selected)
-        plain["judged"] = _fields(self.judged)
+        plain["judged"] = snapshot(_fields(self.judged))
+        plain["insight"] = snapshot(self.insight)
         plain["metrics"] = [astuple(metric) for metric in self.metrics]
         return plain
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from masktune_core.callbacks import ResumePointInfo
 from masktune_core.config import JobConfig, Stage, resolve_config
 from masktune_core.data.dataset import Dataset
 from masktune_core.errors import Interrupted, ResumeError
 from masktune_core.pipeline import run
-from masktune_core.resume import KEPT
+from masktune_core.resume import KEPT, write_resume_point
 from tests.masktune_core.recorder import Recorder, checkpoint_bytes, joined
 
 # everything that has state: adaptive steps, a schedule, a selected epoch, two cumulative rounds, augmentation
@@ -181,6 +184,69 @@ def test_points_come_at_every_epoch_end_and_as_often_as_asked(small_biased: Data
         left = sorted((tmp_path / folder / "resume").iterdir())
         assert left == [point.path for point in points[-KEPT:]]
     assert checkpoint_bytes(tmp_path / "a") == checkpoint_bytes(tmp_path / "b")
+
+
+def test_every_point_is_of_its_own_moment_though_the_run_goes_on_while_it_is_written(
+    demanding: Undisturbed, small_biased: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Keeper(Recorder):
+        def on_resume_point(self, point: ResumePointInfo) -> None:
+            super().on_resume_point(point)
+            shutil.copy(point.path, tmp_path / f"{len(self.points)}.resume")
+
+    def write_late(*arguments: Any, **options: Any) -> Path:
+        time.sleep(0.05)  # Steps are made meanwhile.
+        return write_resume_point(*arguments, **options)
+
+    keeper = Keeper()
+    with monkeypatch.context() as patch:
+        patch.setattr("masktune_core.pipeline.session.write_resume_point", write_late)
+        often = configured(DEMANDING | {"runtime": {"micro_batch": 32, "resume_minutes": 1e-6}})
+        run(often, small_biased, work_dir=tmp_path / "often", callbacks=keeper)
+    assert checkpoint_bytes(tmp_path / "often") == checkpoint_bytes(demanding.folder)
+    for where in STAGES:
+        numbers = [n for n, point in enumerate(keeper.points, 1) if (point.stage, point.iteration) == where]
+        folder = tmp_path / f"from-{where[0]}-{where[1]}"
+        point = tmp_path / f"{numbers[len(numbers) // 2]}.resume"
+        result = run(demanding.config, small_biased, work_dir=folder, resume=point)
+        assert checkpoint_bytes(folder) == checkpoint_bytes(demanding.folder), where
+        assert result.masktune == demanding.result.masktune, where
+        assert result.metrics == demanding.result.metrics, where
+
+
+def test_a_disk_that_is_full_while_a_point_is_written_ends_the_run(
+    plain: Undisturbed, small_biased: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "resume").mkdir()
+    (tmp_path / "resume" / "point-00000001.partial").symlink_to("/dev/full")
+    recorder = Recorder()
+    with pytest.raises(OSError, match="No space left") as full:
+        run(plain.config, small_biased, work_dir=tmp_path, callbacks=recorder)
+    assert full.value.errno == errno.ENOSPC
+    assert recorder.points == []
+    assert ("finetuning", 1) not in recorder.stages, "it is noticed at one of the next steps"
+
+
+def test_an_error_in_a_step_waits_for_the_point_under_way_and_reports_it(
+    plain: Undisturbed, small_biased: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_late(*arguments: Any, **options: Any) -> Path:
+        time.sleep(0.5)
+        return write_resume_point(*arguments, **options)
+
+    class Crash(Recorder):
+        def should_stop(self) -> bool:
+            if self.epochs:
+                raise MemoryError
+            return False
+
+    crashed = Crash()
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr("masktune_core.pipeline.session.write_resume_point", write_late)
+        run(plain.config, small_biased, work_dir=tmp_path / "a", callbacks=crashed)
+    assert [point.epoch for point in crashed.points] == [2]
+    run(plain.config, small_biased, work_dir=tmp_path / "b", resume=crashed.points[0].path)
+    assert checkpoint_bytes(tmp_path / "b") == checkpoint_bytes(plain.folder)
 
 
 def test_a_point_of_another_run_is_refused(plain: Undisturbed, small_biased: Dataset, tmp_path: Path) -> None:
