@@ -241,9 +241,10 @@ def test_an_error_in_a_step_waits_for_the_point_under_way_and_reports_it(
             return False
 
     crashed = Crash()
-    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+    with monkeypatch.context() as patch:
         patch.setattr("masktune_core.pipeline.session.write_resume_point", write_late)
-        run(plain.config, small_biased, work_dir=tmp_path / "a", callbacks=crashed)
+        with pytest.raises(MemoryError):
+            run(plain.config, small_biased, work_dir=tmp_path / "a", callbacks=crashed)
     assert [point.epoch for point in crashed.points] == [2]
     run(plain.config, small_biased, work_dir=tmp_path / "b", resume=crashed.points[0].path)
     assert checkpoint_bytes(tmp_path / "b") == checkpoint_bytes(plain.folder)
