@@ -52,7 +52,8 @@ fuzz: $(STAMP) ## Send made-up requests to every operation for some minutes, wit
 	MASKTUNE_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) MASKTUNE_FUZZ_SEED=$(or $(SEED),$$(date +%s)) \
 	  $(BIN)/python -m pytest tests/api/test_fuzzing.py $(ARGS)
 
-constraints: $(STAMP) ## Write the exact versions that the images install
+constraints: $(STAMP) ## Write the exact versions that the images install, for their Python; asks pypi.org
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(BIN)/python deploy/make_constraints.py
 
 audit: $(STAMP) ## Look the images' dependencies up among known vulnerabilities; asks pypi.org

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from deploy.make_constraints import head, images_python
 from tests.deploy.compose import DOCKERFILES, ROOT
 
 PINNED = {
@@ -37,6 +39,19 @@ def test_every_pin_is_exact_and_from_the_plain_index() -> None:
         assert specifier.operator == "=="
         assert "+" not in specifier.version
         assert requirement.url is None
+
+
+def test_they_were_resolved_for_the_images_python() -> None:
+    """If not: `make constraints`."""
+    first = (ROOT / "deploy" / "constraints.txt").read_text(encoding="utf-8").splitlines(keepends=True)[0]
+    assert first == head(images_python())
+
+
+def test_images_of_different_pythons_are_refused(tmp_path: Path) -> None:
+    for name, version in (("api", "3.13"), ("worker", "3.14")):
+        (tmp_path / f"{name}.Dockerfile").write_text(f"FROM python:{version}-slim-trixie AS build\nRUN true\n")
+    with pytest.raises(ValueError, match=r"3\.13, 3\.14"):
+        images_python(tmp_path)
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
