@@ -15,7 +15,8 @@ from typing import Any, TextIO
 
 _TAIL_LINES = 50
 _LINE_CHARACTERS = 2000
-_READER_SECONDS = 2.0
+# How long the last lines may take to come through after its end; on a busy machine, more than a moment.
+_READER_SECONDS = 10.0
 # torch's threads sleep while they wait for each other. By default they spin, which on a machine that does other things
 # too takes the core from the very thread they wait for. Results are the same to the bit.
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
