@@ -7,31 +7,16 @@ import secrets
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from persistence.errors import Conflict, NotFound
+from persistence.event_types import EventType
 from persistence.pages import Page, cut
 from persistence.tables import Tenant, Webhook, WebhookDelivery
 
-EventType = Literal[
-    "job.queued",
-    "job.started",
-    "job.stage",
-    "job.epoch",
-    "job.warning",
-    "job.resumed",
-    "job.retrying",
-    "job.pause_requested",
-    "job.paused",
-    "job.cancel_requested",
-    "job.cancelled",
-    "job.failed",
-    "job.succeeded",
-    "job.artifact",
-]
 EVENT_TYPES: Final[tuple[str, ...]] = get_args(EventType)
 TEST: Final = "webhook.test"
 MOST_A_TENANT: Final = 20

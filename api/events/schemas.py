@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.pages import Limit
-
-EventType = Literal[
-    "job.queued",
-    "job.started",
-    "job.stage",
-    "job.epoch",
-    "job.warning",
-    "job.resumed",
-    "job.retrying",
-    "job.pause_requested",
-    "job.paused",
-    "job.resume_requested",
-    "job.cancel_requested",
-    "job.cancelled",
-    "job.failed",
-    "job.succeeded",
-    "job.artifact",
-]
-LAST_TYPES = frozenset({"job.cancelled", "job.failed", "job.succeeded"})
-"""A job ends with one of these, and goes on after a failure or cancellation if it is resumed."""
+from persistence.event_types import EventType
 
 
 class EventRead(BaseModel):

@@ -14,9 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.events.hub import EventHub, progress_of
-from api.events.schemas import LAST_TYPES, EventRead
+from api.events.schemas import EventRead
 from persistence import events
 from persistence.database import transaction
+from persistence.event_types import LAST_TYPES
 
 log = structlog.get_logger(__name__)
 

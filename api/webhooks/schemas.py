@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.ids import EXAMPLE_ID
 from api.pages import PageQuery
 from api.text import Printable
+from persistence.event_types import EventType
 from persistence.webhook_targets import MOST_CHARACTERS
-from persistence.webhooks import EVENT_TYPES, EventType
+from persistence.webhooks import EVENT_TYPES
 
 _ENDINGS: list[EventType] = ["job.cancelled", "job.failed", "job.succeeded"]
 

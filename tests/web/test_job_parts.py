@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import pytest
 
-from api.events.schemas import EventType
 from api.web.jobs.curves import curves
 from api.web.jobs.log import line
 from api.web.jobs.timeline import Step, timeline
 from masktune_core.config import JobConfig, resolve_config
+from persistence.event_types import EventType
 from persistence.stages import StageSpan
 from persistence.tables import Event, Metric
 from tests.web.results import metric

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from api.events.schemas import LAST_TYPES, EventType
 from api.ids import JobId
 from api.jobs.endpoints import cancel_job, pause_job, resume_job
 from api.jobs.reading import shown
@@ -25,6 +24,7 @@ from api.web.templates import render
 from api.web.visitors import Changing, Visited, Visitor
 from masktune_core.config import JobConfig
 from persistence import datasets, events, jobs, metrics, stages
+from persistence.event_types import LAST_TYPES, EventType
 from persistence.tables import Job
 from persistence.transitions import ACTIVE, FINISHED, LEGAL
 
