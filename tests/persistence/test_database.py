@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 from persistence.database import is_unavailable, make_engine, session_factory, transaction
 from persistence.tables import Tenant
@@ -72,3 +73,14 @@ def test_a_wrong_statement_is_not_unavailability(session: Session, statement: st
         session.execute(text(statement))
     assert not is_unavailable(error.value)
     assert not is_unavailable(ValueError())
+
+
+def test_a_transaction_that_the_server_ended_for_being_idle_may_be_tried_again(database_url: str) -> None:
+    engine = make_engine(database_url, poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text("SET idle_in_transaction_session_timeout = '50ms'"))
+        time.sleep(0.5)
+        with pytest.raises(DBAPIError) as raised:
+            connection.execute(text("SELECT 1"))
+        connection.invalidate()
+    assert is_unavailable(raised.value)
