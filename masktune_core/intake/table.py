@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.members import MemberError
+from masktune_core.intake.names import printable
 from masktune_core.intake.tree import Tree
 
 
@@ -33,6 +35,14 @@ class Table:
     def lacks(self, *columns: str) -> list[str]:
         """Which of `columns` the header does not have."""
         return [column for column in columns if column not in self.columns]
+
+    def has_once(self, *columns: str) -> bool:
+        """Whether the header has none of `columns` twice; what it has twice is noted."""
+        counts = Counter(self.columns)
+        twice = [column for column in columns if counts[column] > 1]
+        if twice:
+            self._findings.error("metadata_invalid", self.name, f"names a column twice: {printable(', '.join(twice))}")
+        return not twice
 
     def rows(self) -> Iterator[Row]:
         """The lines after the header; empty ones are skipped."""

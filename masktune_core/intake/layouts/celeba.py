@@ -40,6 +40,8 @@ def read(tree: Tree, findings: Findings, options: CelebaOptions) -> Draft:
     if missing:
         findings.error("metadata_invalid", _ATTRIBUTES, f"has no column {', '.join(missing)}")
         return draft
+    if not table.has_once(_ID, options.target, options.attribute):
+        return draft
     id_at, target_at, attribute_at = (table.columns.index(c) for c in (_ID, options.target, options.attribute))
     # The pictures lie below img_align_celeba/, once or twice, depending on who packed them.
     place_of = {name.rsplit("/", 1)[-1]: name for name in reversed(tree.images)}
@@ -68,6 +70,8 @@ def _read_partition(tree: Tree, findings: Findings) -> dict[str, str]:
     missing = table.lacks(_ID, "partition")
     if missing:
         findings.error("metadata_invalid", _PARTITION, f"has no column {', '.join(missing)}")
+        return {}
+    if not table.has_once(_ID, "partition"):
         return {}
     id_at, partition_at = table.columns.index(_ID), table.columns.index("partition")
     splits = {}

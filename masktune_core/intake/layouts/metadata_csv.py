@@ -17,6 +17,8 @@ _REQUIRED: Final = ("file_name", "label", "split")
 # Facts about the file, which our own archives state, and no attributes.
 _NOT_ATTRIBUTES: Final = (*_REQUIRED, "width", "height")
 
+_MOST_ATTRIBUTES: Final = 100
+
 
 def recognises(tree: Tree) -> bool:
     """A metadata.csv that is not in the form of WILDS."""
@@ -31,8 +33,11 @@ def read(tree: Tree, findings: Findings) -> Draft:
     attributes = tuple(dict.fromkeys(column for column in table.columns if column not in _NOT_ATTRIBUTES and column))
     draft = Draft("metadata_csv", [], attributes)
     missing = table.lacks(*_REQUIRED)
-    if len(set(table.columns)) != len(table.columns):
-        findings.error("metadata_invalid", NAME, f"names a column twice: {', '.join(table.columns)[:300]}")
+    if not table.has_once(*dict.fromkeys(table.columns)):
+        return draft
+    if len(attributes) > _MOST_ATTRIBUTES:
+        message = f"has {len(attributes):,} columns of attributes; at most {_MOST_ATTRIBUTES} can be read"
+        findings.error("metadata_invalid", NAME, message)
         return draft
     for column in missing:
         code = "missing_split" if missing == ["split"] else "metadata_invalid"

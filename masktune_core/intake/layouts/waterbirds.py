@@ -25,8 +25,10 @@ def recognises(tree: Tree) -> bool:
 def read(tree: Tree, findings: Findings) -> Draft:
     """Label = y, attribute `place`; splits 0, 1, 2 are train, val, test."""
     table = Table(tree, _NAME, findings)
+    draft = Draft("waterbirds", [], ("place",), _CLASSES, {"place": _PLACES})
+    if not table.has_once(*_COLUMNS):
+        return draft
     name_at, y_at, split_at, place_at = (table.columns.index(column) for column in _COLUMNS)
-    rows = []
     listed = Listed(tree, findings)
     for row in table.rows():
         where = f"{_NAME}:{row.line}"
@@ -35,9 +37,9 @@ def read(tree: Tree, findings: Findings) -> Draft:
         split = _decode(row.cells[split_at], _SPLITS, "split_unknown", "split", where, findings)
         place = _decode(row.cells[place_at], _PLACES, "metadata_invalid", "place", where, findings)
         if name is not None and label is not None and split is not None and place is not None:
-            rows.append(DraftRow(name, split, label, (place,)))
+            draft.rows.append(DraftRow(name, split, label, (place,)))
     listed.report_others(_NAME)
-    return Draft("waterbirds", rows, ("place",), _CLASSES, {"place": _PLACES})
+    return draft
 
 
 def _decode(cell: str, names: tuple[str, ...], code: str, column: str, where: str, findings: Findings) -> str | None:
