@@ -71,10 +71,9 @@ def make_plan(draft: Draft, tree: Tree, findings: Findings) -> Plan:
     for column, name in enumerate(draft.attributes):
         found = {row.attributes[column] for row in draft.rows} - {""}
         if len(found) > _MOST_VALUES:
-            message = (
-                f"the column {printable(name)!r} has more than {_MOST_VALUES} values and was left out as an attribute"
-            )
-            findings.warning("attribute_ignored", printable(name), message)
+            shown = printable(name)
+            message = f"the column '{shown}' has more than {_MOST_VALUES} values and was left out as an attribute"
+            findings.warning("attribute_ignored", shown, message)
         elif found:
             _check_names("attribute", [name], _LONGEST_ATTRIBUTE, findings)
             _check_names(f"value of {printable(name)}", sorted(found), _LONGEST_VALUE, findings)

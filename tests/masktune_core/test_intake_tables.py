@@ -1,4 +1,4 @@
-"""Whatever stands in a table, intake makes a plan of it or says what is wrong, in words that can be stored and shown."""
+"""Whatever stands in a table, intake makes a plan of it or says what is wrong, in words that can be stored."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def read(tree: Tree, findings: Findings) -> Draft:
     if not table.has_once(*dict.fromkeys(table.columns)):
         return draft
     if len(attributes) > _MOST_ATTRIBUTES:
-        message = f"has {len(attributes):,} columns of attributes; at most {_MOST_ATTRIBUTES} can be read"
+        message = f"has {len(attributes):,} columns of attributes; at most {_MOST_ATTRIBUTES} can be read: remove the others"
         findings.error("metadata_invalid", NAME, message)
         return draft
     for column in missing:
