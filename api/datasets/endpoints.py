@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import ImageReader, Reader, Writer
 from api.datasets.report import ReportRead
-from api.datasets.schemas import DatasetCreate, DatasetQuery, DatasetRead, ImageQuery, ImageRead
+from api.datasets.schemas import DatasetCreate, DatasetQuery, DatasetRead, ImageQuery, ImageRead, ImageSize
 from api.errors import ApiError
 from api.etags import is_unchanged, not_modified, quoted
 from api.ids import DatasetId, ImageIndex
@@ -18,6 +19,8 @@ from api.problems import responses
 from api.readiness import archive_of, require_dataset
 from api.rendering.pictures import media_type_of
 from api.request_ids import request_id_of
+from api.samples.deferred import DeferredResponse
+from api.samples.picture import ImageBytes, thumbnail
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
 from api.uploads.ids import complete_upload
@@ -123,25 +126,45 @@ def list_dataset_images(
     response_class=Response,
     responses={
         200: {
-            "description": "The image as it is stored.",
+            "description": "The image as it is stored, or a smaller picture of it.",
             "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
         },
         304: {"description": "The client has it already (`If-None-Match`)."},
-        **responses("dataset_not_found", "image_not_found", "dataset_not_ready", "dataset_invalid", "object_missing"),
+        **responses(
+            "dataset_not_found",
+            "image_not_found",
+            "dataset_not_ready",
+            "dataset_invalid",
+            "object_missing",
+            "object_corrupt",
+        ),
     },
 )
 def get_dataset_image(
-    request: Request, session: Transaction, caller: ImageReader, dataset_id: DatasetId, image_index: ImageIndex
+    request: Request,
+    session: Transaction,
+    caller: ImageReader,
+    dataset_id: DatasetId,
+    image_index: ImageIndex,
+    query: Annotated[ImageSize, Query()],
 ) -> Response:
-    """The stored bytes of one image. They never change, so caches may keep them."""
+    """The stored bytes of one image, or a thumbnail. Neither ever changes, so caches may keep them."""
     dataset = require_dataset(datasets.get(session, caller.tenant_id, dataset_id))
     image = datasets.get_image(session, dataset.id, image_index)
     archive = archive_of(dataset)
-    etag = quoted(f"{archive[:32]}-{image.index}")
+    side = query.max_side if query.max_side and query.max_side < max(image.width, image.height) else None
+    etag = quoted(f"{archive[:32]}-{image.index}" + (f"-{side}" if side else ""))
     headers = {"Cache-Control": IMMUTABLE}
     if is_unchanged(request.headers.get("if-none-match"), etag):
         return not_modified(etag, headers)
-    data = services_of(request).store.read_range(archive, image.offset, image.length)
+    services = services_of(request)
+    if side is not None:
+        source = ImageBytes(archive, image.offset, image.length)
+        draw = partial(thumbnail, services.store, source, image.height, image.width, side)
+        return DeferredResponse(
+            draw, services.drawing, media_type="image/webp", headers={"ETag": etag, "Cache-Control": IMMUTABLE}
+        )
+    data = services.store.read_range(archive, image.offset, image.length)
     return Response(data, media_type=media_type_of(data), headers={"ETag": etag, **headers})
 
 

@@ -112,3 +112,18 @@ class ImageQuery(PageQuery):
 
     split: Printable | None = Field(default=None, max_length=100, description="Only this split.", examples=["train"])
     label: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Only this label.", examples=[0])
+
+
+class ImageSize(BaseModel):
+    """Query of one image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_side: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Scale down so that no side is longer, pixels, as WebP. Default, and for smaller images: the image "
+        "as it is stored.",
+        examples=[192],
+    )

@@ -110,8 +110,16 @@ def queue_job(
 
 @router.get("", summary="List jobs", responses=responses())
 def list_jobs(session: Transaction, caller: Reader, query: Annotated[JobQuery, Query()]) -> PageOf[JobRead]:
-    """Jobs, newest first."""
-    page = jobs.list_page(session, caller.tenant_id, status=query.status, after=query.after_id, limit=query.limit)
+    """Jobs, newest first; of one status, of one data set, or by a part of their name."""
+    page = jobs.list_page(
+        session,
+        caller.tenant_id,
+        status=query.status,
+        dataset_id=query.dataset_id,
+        name=query.name,
+        after=query.after_id,
+        limit=query.limit,
+    )
     return shown_page(session, page)
 
 

@@ -168,3 +168,7 @@ class JobQuery(PageQuery):
     """Query of the list of jobs."""
 
     status: Status | None = Field(default=None, description="Only those with this status.", examples=["running"])
+    dataset_id: UUID | None = Field(default=None, description="Only those on this data set.", examples=[EXAMPLE_ID])
+    name: Name | None = Field(
+        default=None, description="Only those with this in their name, in upper or lower case.", examples=["biased"]
+    )

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import structlog
 
-from api.rendering.heatmap import Box, heatmap
+from api.rendering.heatmap import Box, Rgb, heatmap
 from api.rendering.masks import Fill, mask_picture, masked, unpack_mask
 from api.rendering.pictures import decode, encode
 from api.samples.schemas import PictureQuery
@@ -29,6 +29,18 @@ class ImageBytes:
     archive_sha256: str
     offset: int
     length: int
+
+    def pixels(self, store: ObjectStore, height: int, width: int) -> Rgb:
+        """(H, W, 3) uint8. Raises `ObjectMissing`, and `ObjectCorrupt` if it is no image of that size."""
+        try:
+            return decode(store.read_range(self.archive_sha256, self.offset, self.length), height, width)
+        except ValueError as error:
+            raise ObjectCorrupt(self.archive_sha256, str(error)) from None
+
+
+def thumbnail(store: ObjectStore, source: ImageBytes, height: int, width: int, max_side: int) -> bytes:
+    """An image of a data set as WebP, no side longer than `max_side`. Raises `ObjectMissing`, `ObjectCorrupt`."""
+    return encode(source.pixels(store, height, width), "webp", max_side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +72,7 @@ class Picture:
             return encode(mask_picture(unpack_mask(self.mask, self.height, self.width)), query.format, query.max_side)
         if self.source is None:
             raise LookupError("only a mask can be drawn without the image")
-        source = self.source
-        try:
-            pixels = decode(
-                store.read_range(source.archive_sha256, source.offset, source.length), self.height, self.width
-            )
-        except ValueError as error:
-            raise ObjectCorrupt(source.archive_sha256, str(error)) from None
+        pixels = self.source.pixels(store, self.height, self.width)
         if query.view == "masked":
             pixels = masked(pixels, unpack_mask(self.mask, self.height, self.width), self.fill)
         elif query.view in ("heatmap", "map"):

@@ -117,6 +117,25 @@ def test_an_image_comes_as_it_is_stored(client: TestClient, seeds: Seeds) -> Non
     problem(client.get(f"/v1/datasets/{seeds.dataset(ready=False)}/images/0"), 409, "dataset_not_ready")
 
 
+def test_an_image_comes_smaller_when_asked_for_and_never_larger(client: TestClient, seeds: Seeds) -> None:
+    url = f"/v1/datasets/{seeds.pictured_dataset()}/images/4"
+    whole = client.get(url)
+    small = client.get(url, params={"max_side": 5})
+    assert (small.headers["content-type"], small.headers["cache-control"]) == (
+        "image/webp",
+        whole.headers["cache-control"],
+    )
+    with Image.open(io.BytesIO(small.content)) as image:
+        assert image.size == (5, 5)
+    assert small.headers["etag"] != whole.headers["etag"]
+    again = {"If-None-Match": small.headers["etag"]}
+    assert client.get(url, params={"max_side": 5}, headers=again).status_code == 304
+    assert client.get(url, headers=again).content == whole.content
+    assert client.get(url, params={"max_side": 1000}).content == whole.content
+    for size in ("0", "1025", "x"):
+        problem(client.get(url, params={"max_side": size}), 422, "invalid_request")
+
+
 @pytest.mark.parametrize("after", ["x", "-1", "1.5", "²", "9" * 30])
 def test_a_cursor_of_another_list(client: TestClient, seeds: Seeds, after: str) -> None:
     response = client.get(f"/v1/datasets/{seeds.dataset()}/images", params={"after": after})

@@ -209,6 +209,32 @@ def test_jobs_are_listed_newest_first_in_pages(client: TestClient, seeds: Seeds)
     assert [job["id"] for job in cancelled] == [made[0]]
 
 
+def test_jobs_are_found_by_data_set_and_by_a_part_of_their_name(client: TestClient, seeds: Seeds) -> None:
+    mine, other = seeds.dataset(), seeds.dataset()
+    made = {
+        (dataset, name): client.post("/v1/jobs", json={"dataset_id": str(dataset), "name": name}).json()["id"]
+        for dataset in (mine, other)
+        for name in ("First 100%", "first 1000", "Second")
+    }
+
+    def found(**query: Any) -> list[str]:
+        pages: list[str] = []
+        after = None
+        while True:
+            page = client.get("/v1/jobs", params={"limit": 1, **query, **({"after": after} if after else {})}).json()
+            pages += [job["id"] for job in page["data"]]
+            after = page["next"]
+            if after is None:
+                return pages[::-1]
+
+    assert found(dataset_id=str(mine)) == [id_ for (dataset, _), id_ in made.items() if dataset == mine]
+    assert found(name="FIRST", dataset_id=str(other)) == [made[other, "First 100%"], made[other, "first 1000"]]
+    assert found(name="100%") == [made[mine, "First 100%"], made[other, "First 100%"]]
+    assert found(name="first", status="cancelled") == []
+    problem(client.get("/v1/jobs?dataset_id=x"), 422, "invalid_request")
+    problem(client.get("/v1/jobs?name="), 422, "invalid_request")
+
+
 def test_metrics_are_filtered(client: TestClient, seeds: Seeds) -> None:
     job_id = seeds.job()
     row = {"stage": "evaluating", "iteration": 0, "epoch": 0, "split": "test", "group": None, "name": "accuracy"}

@@ -45,7 +45,7 @@ def test_a_page_loads_again_when_the_check_is_over(visitor: TestClient, seeds: S
 def test_a_ready_data_set_shows_its_images(visitor: TestClient, seeds: Seeds) -> None:
     dataset_id = seeds.pictured_dataset()
     page = visitor.get(f"/datasets/{dataset_id}").text
-    pictures = re.findall(rf'src="(/v1/datasets/{dataset_id}/images/\d+)"', page)
+    pictures = re.findall(rf'src="(/v1/datasets/{dataset_id}/images/\d+\?max_side=256)"', page)
     assert len(pictures) == 6
     assert visitor.get(pictures[0]).headers["content-type"] == "image/png"
     one_class = visitor.get(f"/datasets/{dataset_id}/tiles?split=train&label=1").text

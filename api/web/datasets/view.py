@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from persistence.tables import Dataset, DatasetImage
 
 Part = Literal["classes", "groups"]
+_TILE: Final = 256  # pixels, twice what a tile is wide on the page
 SMALL: Final = 0.1
 """Below this share of its class in a split a group is marked: what holds for the others costs little training loss."""
 
@@ -88,7 +89,7 @@ class Tile:
 def tile(dataset: Dataset, image: DatasetImage) -> Tile:
     """An image as the grid shows it."""
     return Tile(
-        url=f"/v1/datasets/{dataset.id}/images/{image.index}",
+        url=f"/v1/datasets/{dataset.id}/images/{image.index}?max_side={_TILE}",
         name=image.name,
         class_name=dataset.classes[image.label],
         attributes={
