@@ -36,7 +36,8 @@ def read(tree: Tree, findings: Findings) -> Draft:
     if not table.has_once(*dict.fromkeys(table.columns)):
         return draft
     if len(attributes) > _MOST_ATTRIBUTES:
-        message = f"has {len(attributes):,} columns of attributes; at most {_MOST_ATTRIBUTES} can be read: remove the others"
+        most = f"at most {_MOST_ATTRIBUTES} can be read: remove the others"
+        message = f"has {len(attributes):,} columns of attributes; {most}"
         findings.error("metadata_invalid", NAME, message)
         return draft
     for column in missing:
