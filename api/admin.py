@@ -1,6 +1,6 @@
 """Keys, logins and limits on the command line.
 
-`python -m api.admin create-key | list-keys | rotate-key | revoke-key | login-link | set-quota`
+`python -m api.admin create-key | list-keys | rotate-key | revoke-key | login-link | set-quota | list-tenants`
 
 Works on the database of `MASKTUNE_DATABASE_URL`; whoever can reach it may make keys.
 """
@@ -11,13 +11,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from persistence import api_keys, login_links, tenants
+from persistence import api_keys, login_links, quotas, tenants, turns
 from persistence.database import make_engine, session_factory, transaction
 from persistence.errors import Conflict, NotFound
 from persistence.scopes import SCOPES
@@ -61,11 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     link.add_argument("--tenant", required=True, type=_name, help="whose things the browser may see; made if new")
     quota = commands.add_parser("set-quota", help="limit a tenant; what is left out becomes the settings' limit")
     quota.add_argument("--tenant", required=True, type=_name, help="made if new")
-    quota.add_argument("--bytes", type=int, help="bytes that it may keep")
-    quota.add_argument("--datasets", type=int, help="data sets that it may have")
-    quota.add_argument("--jobs", type=int, help="jobs that may be unfinished")
-    quota.add_argument("--running", type=int, help="jobs that may run at the same time")
-    for command in (quota, create, listing, rotate, revoke, link):
+    quota.add_argument("--bytes", type=_bytes, help="bytes that it may keep")
+    quota.add_argument("--datasets", type=_count, help="data sets that it may have")
+    quota.add_argument("--jobs", type=_count, help="jobs that may be unfinished: queued, running or paused")
+    quota.add_argument("--running", type=_count, help="jobs that may run at the same time; 0: any number")
+    listed = commands.add_parser("list-tenants", help="show every tenant, its limits and what it uses of them")
+    for command in (quota, listed, create, listing, rotate, revoke, link):
         command.add_argument("--json", action="store_true", help="print one line of JSON")
     return parser
 
@@ -74,6 +77,16 @@ def _name(text: str) -> str:
     if not 1 <= len(text) <= 100 or not text.isprintable():
         raise argparse.ArgumentTypeError("use 1 to 100 printable characters")
     return text
+
+
+def _count(text: str, below: int = 2**31) -> int:
+    if not text.isdecimal() or int(text) >= below:
+        raise argparse.ArgumentTypeError(f"use a whole number from 0 to {below - 1}")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    return _count(text, below=2**63)
 
 
 def _days(text: str) -> int:
@@ -124,7 +137,21 @@ def _set_quota(session: Session, chosen: argparse.Namespace) -> dict[str, Any]:
     return {"tenant": tenant.name, **{kind: getattr(chosen, kind) for kind in ("bytes", "datasets", "jobs", "running")}}
 
 
+def _list_tenants(session: Session, _chosen: argparse.Namespace) -> dict[str, Any]:
+    settings = get_settings()
+    shown = []
+    for tenant in session.scalars(select(Tenant).order_by(Tenant.name)):
+        limits: dict[str, Any] = {
+            kind: asdict(quota) for kind, quota in quotas.show(session, settings, tenant.id).items()
+        }
+        limit = turns.limit_of(tenant, settings.tenant_max_running) or None
+        running = {"limit": limit, "used": turns.under_way(session, tenant.id)}
+        shown.append({"tenant": tenant.name, **limits, "running": running})
+    return {"data": shown}
+
+
 _COMMANDS = {
+    "list-tenants": _list_tenants,
     "set-quota": _set_quota,
     "create-key": _create,
     "list-keys": _list,

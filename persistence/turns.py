@@ -55,6 +55,12 @@ def limit_of(tenant: Tenant, quota_running: int) -> int:
     return quota_running if tenant.quota_running is None else tenant.quota_running
 
 
+def under_way(session: Session, tenant_id: uuid.UUID) -> int:
+    """How many jobs of this tenant run now."""
+    running = select(func.count()).where(Job.tenant_id == tenant_id, leases.status_in(Job, ACTIVE))
+    return session.scalar(running) or 0
+
+
 def rank(tenant: Tenant, under_way: Mapping[uuid.UUID, int]) -> tuple[int, float, uuid.UUID]:
     """The smallest is served first; the same order as in the database, for forecasts."""
     served_at = 0.0 if tenant.served_at is None else tenant.served_at.timestamp()

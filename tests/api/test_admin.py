@@ -7,10 +7,14 @@ import uuid
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from api.admin import main
+from persistence import jobs
+from persistence.database import transaction
 from persistence.settings import Settings, get_settings
+from tests.api.seeds import Seeds
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +86,25 @@ def test_a_tenant_can_be_limited(capsys: pytest.CaptureFixture[str], anonymous: 
     assert limits == {"tenant": "acme", "bytes": 5, "datasets": None, "jobs": None, "running": None}
     headers = {"Authorization": f"Bearer {made['key']}"}
     assert anonymous.put("/v1/uploads/a", content=b"123456", headers=headers).json()["limit"] == 5
+
+
+def test_a_running_quota_set_here_holds_for_claims(
+    capsys: pytest.CaptureFixture[str], seeds: Seeds, sessions: sessionmaker[Session]
+) -> None:
+    run(capsys, "set-quota", "--tenant", "acme", "--running", "1", "--jobs", "3")
+    for _ in range(2):
+        seeds.job()
+    with transaction(sessions) as session:
+        claims = [jobs.claim_next(session, worker="worker", lease_seconds=60.0) for _ in range(2)]
+    assert [claim is not None for claim in claims] == [True, False]
+    (acme,) = (tenant for tenant in run(capsys, "list-tenants")["data"] if tenant["tenant"] == "acme")
+    assert (acme["jobs"], acme["running"]) == ({"limit": 3, "used": 2}, {"limit": 1, "used": 1})
+    run(capsys, "set-quota", "--tenant", "acme")
+    (acme,) = (tenant for tenant in run(capsys, "list-tenants")["data"] if tenant["tenant"] == "acme")
+    assert (acme["jobs"]["limit"], acme["running"]["limit"]) == (200, None), "the settings' again"
+
+
+@pytest.mark.parametrize("wrong", ["-1", "many", "9" * 20])
+def test_a_limit_is_a_number_from_zero(wrong: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["set-quota", "--tenant", "acme", "--jobs", wrong])
