@@ -60,7 +60,8 @@ def explain(
 
     `images`: (B, 3, S, S) float32, on the model's device. `method`: one of `METHODS`. `target`: (B,) int64, default
     the predicted class. `layer`: default `cam_layer(model)`. `keep_activations`: hand out the layer's features as well,
-    which costs their memory. Parameters get no gradients, and hooks, the modules' modes and the grad mode are as before
+    which costs their memory. Under autocast the network runs in half precision, and maps are float32 all the same.
+    Parameters get no gradients, and hooks, the modules' modes and the grad mode are as before
     when this returns or raises.
     Raises `ConfigError` for an unknown method or a target outside the classes, `ArchitectureError` if the layer holds
     no grid or the logits do not depend on it. Source: MaskTune (arXiv 2210.00055), section 3.1.
@@ -105,14 +106,13 @@ def _explain(
     logits = forward.logits.detach()
     targets = logits.argmax(dim=1) if target is None else _checked(target.to(logits.device, torch.int64), logits)
     activations = feature_grid(forward.activations.detach(), model).float()
-    if method == "eigencam":
-        maps = eigencam(activations)
-    elif method == "scorecam":
+    if method == "scorecam":
         with torch.no_grad():
-            maps = scorecam(activations, images, targets, model)
+            maps = scorecam(activations, images, targets, model).float()
     else:
-        gradients = feature_grid(forward.gradients(targets), model).float()
-        maps = GRADIENT_METHODS[method](activations, gradients)
+        gradients = None if method == "eigencam" else feature_grid(forward.gradients(targets), model).float()
+        with torch.autocast(images.device.type, enabled=False):  # the network may run in half precision, sums may not
+            maps = eigencam(activations) if gradients is None else GRADIENT_METHODS[method](activations, gradients)
     return Explanation(maps.relu_(), logits, activations if keep_activations else None)
 
 

@@ -132,6 +132,17 @@ def test_it_works_where_gradients_are_switched_off(
         assert torch.equal(compute_cams(model, images.clone()), expected)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_under_autocast_maps_are_float32_and_near_those_of_full_precision(
+    model: nn.Module, images: Tensor, method: str
+) -> None:
+    expected = compute_cams(model, images, method=method)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = compute_cams(model, images, method=method)
+    assert found.dtype == torch.float32
+    assert float((found - expected).abs().mean()) <= 0.05 * float(expected.max())
+
+
 def test_it_works_with_frozen_parameters(model: nn.Module, images: Tensor) -> None:
     expected = compute_cams(model, images)
     model.requires_grad_(requires_grad=False)
