@@ -20,13 +20,19 @@ from tests.masktune_core.recorder import Recorder, checkpoint_bytes, joined
 from tests.masktune_core.small_runs import configured, go
 
 
+@pytest.mark.parametrize(("workers", "cache_mib"), [(1, 2048), (2, 0), (5, 0), (5, 2048)])
 def test_the_same_seed_gives_the_same_bytes_whatever_the_loader_and_the_caller_do(
-    small_biased: Dataset, tmp_path: Path, finished: tuple[Result, Recorder], folder: Path
+    small_biased: Dataset,
+    tmp_path: Path,
+    finished: tuple[Result, Recorder],
+    folder: Path,
+    workers: int,
+    cache_mib: int,
 ) -> None:
     torch.manual_seed(123)
     before = torch.get_rng_state()
-    changes = {"runtime": {"loader_workers": 3, "cache_mib": 0, "resume_minutes": 0.001}, "limits": {"max_attempts": 7}}
-    go(small_biased, tmp_path, changes)
+    runtime = {"loader_workers": workers, "cache_mib": cache_mib, "resume_minutes": 0.001}
+    go(small_biased, tmp_path, {"runtime": runtime, "limits": {"max_attempts": 7}})
     assert checkpoint_bytes(tmp_path) == checkpoint_bytes(folder)
     assert checkpoint_bytes(tmp_path, "erm.safetensors") == checkpoint_bytes(folder, "erm.safetensors")
     assert torch.equal(torch.get_rng_state(), before)

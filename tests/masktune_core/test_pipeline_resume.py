@@ -117,13 +117,16 @@ def test_one_interruption_at_a_random_step_of_each_stage_changes_no_byte(
     assert resumed.stages[1] == where
 
 
-def test_stopping_again_and_again_still_ends_with_the_same_bytes(
-    plain: Undisturbed, small_biased: Dataset, tmp_path: Path
+@pytest.mark.parametrize("seed", [1, 2])
+def test_stopping_again_and_again_at_random_steps_still_ends_with_the_same_bytes(
+    plain: Undisturbed, small_biased: Dataset, tmp_path: Path, seed: int
 ) -> None:
-    point, stages = None, set()
+    """Each attempt goes on with another number of loader threads."""
+    point, stages, draw = None, set(), random.Random(seed)
     for attempt in range(100):
         folder = tmp_path / str(attempt)
-        recorder = interrupt(plain.config, small_biased, folder, stop_at=3, resume=point)
+        config = configured({**PLAIN, "runtime": {"loader_workers": draw.randint(1, 4)}})
+        recorder = interrupt(config, small_biased, folder, stop_at=draw.randint(1, 3), resume=point)
         stages.add(recorder.stages[-1][0])
         if (folder / "out" / "result.json").exists():
             break
