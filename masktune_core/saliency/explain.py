@@ -61,8 +61,8 @@ def explain(
     `images`: (B, 3, S, S) float32, on the model's device. `method`: one of `METHODS`. `target`: (B,) int64, default
     the predicted class. `layer`: default `cam_layer(model)`. `keep_activations`: hand out the layer's features as well,
     which costs their memory. Under autocast the network runs in half precision, and maps are float32 all the same.
-    Parameters get no gradients, and hooks, the modules' modes and the grad mode are as before
-    when this returns or raises.
+    Parameters get no gradients, and hooks, the modules' modes and the grad mode are as before when this returns or
+    raises.
     Raises `ConfigError` for an unknown method or a target outside the classes, `ArchitectureError` if the layer holds
     no grid or the logits do not depend on it. Source: MaskTune (arXiv 2210.00055), section 3.1.
     """
