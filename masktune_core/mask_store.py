@@ -132,6 +132,11 @@ class MaskStore:
         np.logical_not(masked, out=masked)
         return masked.reshape(len(chosen), height, width)
 
+    def get_each(self, indices: ArrayLike) -> list[NDArray[np.bool_]]:
+        """Keep masks (H, W) bool of images of any sizes, in the order given; neighbours on disk are read at once."""
+        chosen = self._checked(indices)
+        return [mask for first, last in self._runs(chosen) for mask in self.get_batch(chosen[first:last])]
+
     def masked_fraction(self, indices: ArrayLike) -> NDArray[np.float32]:
         """Share of masked pixels of each image, (B,) float32; nothing is read from disk."""
         chosen = self._checked(indices)

@@ -133,8 +133,7 @@ def _judge_batch(
 def _masks(session: Session, split: str, indices: npt.NDArray[np.int64], cams: Tensor) -> Masks:
     """Keep masks: the very ones of the last round in training, elsewhere from the ERM maps."""
     if split == "train":
-        store = open_masks(session)
-        return [store.get(int(index)) for index in indices]
+        return open_masks(session).get_each(indices)
     return make_masks(cams, indices, session.loader, session.config, iteration=1)
 
 

@@ -53,7 +53,7 @@ def mask_training_images(session: Session) -> None:
                 masks = make_masks(found.cams, indices, session.loader, config, iteration=state.iteration)
                 state.unmasked[-1] += sum(bool(mask.all()) for mask in masks)
                 if cumulative:
-                    masks = [mask & store.get(int(index)) for mask, index in zip(masks, indices, strict=True)]
+                    masks = [mask & earlier for mask, earlier in zip(masks, store.get_each(indices), strict=True)]
                 store.put(indices, masks)
                 state.masked_pixels[-1] += float(store.masked_fraction(indices).sum(dtype=np.float64))
                 seen = min(len(train), (step + 1) * size) - start * size

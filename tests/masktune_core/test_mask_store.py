@@ -40,6 +40,7 @@ def test_masks_of_any_sizes_come_back_as_they_were_put(
             expected = masks[chosen.index(index)] if index in chosen else np.ones(size, dtype=bool)
             np.testing.assert_array_equal(store.get(index), expected)
             assert store.masked_fraction([index])[0] == np.float32((~expected).mean())
+            np.testing.assert_array_equal(store.get_each([index, index])[1], expected)
             assert store.deflated(index) == zlib.compress(np.packbits(expected).tobytes(), level=6)
 
 
@@ -59,6 +60,16 @@ def test_a_batch_comes_in_the_order_asked_for_even_twice(store: MaskStore) -> No
     order = [3, 4, 5, 0, 0, 2]
     np.testing.assert_array_equal(store.get_batch(order), masks[order])
     assert store.get_batch([]).shape == (0, 0, 0)
+
+
+def test_masks_of_several_sizes_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    sizes = [(5, 7), (5, 7), (4, 9), (4, 9), (5, 7)]
+    masks = [random_mask(*size, seed) for seed, size in enumerate(sizes)]
+    with MaskStore.create(tmp_path / "mixed", [h for h, _ in sizes], [w for _, w in sizes]) as store:
+        store.put(range(5), masks)
+        for order in ([0, 1, 2, 3, 4], [4, 2, 2, 0], []):
+            for found, index in zip(store.get_each(order), order, strict=True):
+                np.testing.assert_array_equal(found, masks[index])
 
 
 def test_a_second_put_replaces_the_first(store: MaskStore) -> None:
