@@ -4,61 +4,81 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from masktune_core.config import STAGES
 from persistence.database import transaction
 from persistence.housekeeping import Graces, collect
-from persistence.tables import Artifact, Base, Checkpoint, Dataset, Event, Job, Metric, ResumePoint, Sample, Upload
+from persistence.tables import (
+    Artifact,
+    Base,
+    Checkpoint,
+    Dataset,
+    Event,
+    Job,
+    ResumePoint,
+    StageTransition,
+    Upload,
+)
 from tests.chaos.stack import Stack, wait_for
 
 _NOTHING = timedelta(0)
 _NO_GRACE = Graces(_NOTHING, _NOTHING, _NOTHING)
-CHECKPOINTS = ("erm.safetensors", "masktune.safetensors")
+SAME_FILES = ("erm.safetensors", "masktune.safetensors", "config.json")
+_OF_ATTEMPTS = {"events", "stage_transitions", "resume_points"}  # what happened on the way
+_FILES = {"artifacts"}  # result.json tells how long it took
+_NOT_OF_THE_RESULT = {"id", "job_id", "created_at"}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that a job found, in a form that compares."""
+    """All that a job found, in a form that compares: files by hash, and the rows of every table by its name."""
 
-    checkpoints: dict[str, str]
-    metrics: list[tuple[Any, ...]]
-    samples: list[tuple[Any, ...]]
+    files: dict[str, str]
+    rows: dict[str, list[str]]
+    warnings: list[dict[str, Any]]
 
 
 def outcome(sessions: sessionmaker[Session], job_id: str) -> Outcome:
-    """Checkpoints by hash, and every number and sample."""
+    """What a job found. A table that is made one day is in it without anybody remembering."""
     own = uuid.UUID(job_id)
+    of_jobs = [table for table in Base.metadata.sorted_tables if _refers_to_jobs(table)]
     with transaction(sessions) as session:
         artifacts = session.scalars(select(Artifact).where(Artifact.job_id == own)).all()
         return Outcome(
-            {each.name: each.sha256 for each in artifacts if each.name in CHECKPOINTS},
-            sorted(_rows(session, Metric, own), key=repr),
-            sorted(_rows(session, Sample, own)),
+            {each.name: each.sha256 if each.name in SAME_FILES else "" for each in artifacts},
+            {table.name: _rows(session, table, own) for table in of_jobs if table.name not in _OF_ATTEMPTS | _FILES},
+            session.get_one(Job, own).warnings,
         )
 
 
-def _rows(session: Session, table: type[Base], job_id: uuid.UUID) -> list[tuple[Any, ...]]:
-    columns = [column for column in table.__table__.columns if column.name not in ("id", "job_id")]
-    found = session.execute(select(*columns).where(table.__table__.c.job_id == job_id))
-    return [tuple(row) for row in found]
+def _refers_to_jobs(table: Table) -> bool:
+    return any(key.column.table is Job.__table__ for key in table.foreign_keys)
+
+
+def _rows(session: Session, table: Table, job_id: uuid.UUID) -> list[str]:
+    columns = [column for column in table.columns if column.name not in _NOT_OF_THE_RESULT]
+    return sorted(repr(tuple(row)) for row in session.execute(select(*columns).where(table.c.job_id == job_id)))
 
 
 def require_same(found: Outcome, undisturbed: Outcome) -> None:
-    """To the last bit: checkpoints, metrics, samples."""
-    assert set(undisturbed.checkpoints) == set(CHECKPOINTS)
-    assert found.checkpoints == undisturbed.checkpoints
-    keys = Counter(row[:-2] for row in found.metrics)
-    assert [key for key, count in keys.items() if count > 1] == [], "a metric came twice"
-    assert found.metrics == undisturbed.metrics
-    assert [row[0] for row in found.samples] == list(range(len(undisturbed.samples))), "one row for each image"
-    assert found.samples == undisturbed.samples
+    """To the last bit: checkpoints, metrics, samples with their counts, insights, and whatever else a job has."""
+    assert set(undisturbed.files) > set(SAME_FILES)
+    assert found.files == undisturbed.files
+    assert {name for name, rows in undisturbed.rows.items() if rows} == set(undisturbed.rows), "a table was not tried"
+    for name, rows in undisturbed.rows.items():
+        counts = Counter(found.rows[name])
+        assert [row for row, count in counts.items() if count > 1] == [], f"a row of {name} came twice"
+        assert found.rows[name] == rows, name
+    assert found.warnings == undisturbed.warnings
 
 
 def require_whole_log(sessions: sessionmaker[Session], job_id: str) -> int:
@@ -77,8 +97,25 @@ def require_whole_log(sessions: sessionmaker[Session], job_id: str) -> int:
     once = ("job.epoch", "job.stage", "job.artifact", "job.resumed")
     lines = [(event.attempt, event.type, repr(event.data)) for event in events if event.type in once]
     assert [line for line, count in Counter(lines).items() if count > 1] == [], "an attempt logged a line twice"
+    _require_every_stage(sessions, own, events)
     _require_every_epoch([event.data for event in events if event.type == "job.epoch"])
     return len(events)
+
+
+def _require_every_stage(sessions: sessionmaker[Session], job_id: uuid.UUID, events: Sequence[Event]) -> None:
+    """The table of stages tells the same as the log, each attempt forward, the last one to the end."""
+    with transaction(sessions) as session:
+        rows = session.scalars(
+            select(StageTransition)
+            .where(StageTransition.job_id == job_id)
+            .order_by(StageTransition.attempt, StageTransition.entered_at)
+        ).all()
+    entered = [(row.attempt, row.stage, row.iteration) for row in rows]
+    logged = [(each.attempt, each.data["stage"], each.data["iteration"]) for each in events if each.type == "job.stage"]
+    assert entered == logged
+    for before, after in pairwise(entered):
+        assert before[0] < after[0] or STAGES.index(before[1]) < STAGES.index(after[1]), entered
+    assert entered[-1] == (events[-1].attempt, "evaluating", 0)
 
 
 def _require_every_epoch(epochs: list[dict[str, Any]]) -> None:
