@@ -42,6 +42,7 @@ class Setting:
     strategy: Literal["masktune", "random"] = "masktune"
     k: float = 2.0
     iterations: int = 1
+    cumulative: bool = False
     erm_epochs: int = ERM_EPOCHS
 
 
@@ -65,10 +66,12 @@ _CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("5 % conflicting, ", {"conflicting": 0.05}),
     ("20 % conflicting, ", {"conflicting": 0.2}),
     ("two iterations, ", {"iterations": 2}),
+    ("two iterations, cumulative, ", {"iterations": 2, "cumulative": True}),
     ("k = 1, ", {"k": 1.0}),
     ("k = 3, ", {"k": 3.0}),
     ("two squares, ", {"cue": "two_squares"}),
     ("two squares, two iterations, ", {"cue": "two_squares", "iterations": 2}),
+    ("two squares, two iterations, cumulative, ", {"cue": "two_squares", "iterations": 2, "cumulative": True}),
     ("background colour, ", {"cue": "background"}),
     ("foreground colour, ", {"cue": "foreground"}),
 )
@@ -128,7 +131,12 @@ def run_setting(setting: Setting, digits: Path | None, folder: Path, *, train: i
 
 
 def _config(setting: Setting) -> JobConfig:
-    masking = {"strategy": setting.strategy, "k": setting.k, "iterations": setting.iterations}
+    masking = {
+        "strategy": setting.strategy,
+        "k": setting.k,
+        "iterations": setting.iterations,
+        "cumulative": setting.cumulative,
+    }
     return resolve_config(
         "biased_mnist", {"seed": setting.seed, "erm": {"epochs": setting.erm_epochs}, "masking": masking}
     )
