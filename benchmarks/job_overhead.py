@@ -31,7 +31,8 @@ def run(quick: bool) -> list[Row]:
     changes = {"erm": {"epochs": epochs}}
     with tempfile.TemporaryDirectory(prefix="masktune-bench-") as folder:
         root = Path(folder)
-        archive = make_biased_mnist(root / "biased-mnist.zip", seed=0)
+        train, val, test = (1000, 200, 200) if quick else (None, None, None)
+        archive = make_biased_mnist(root / "biased-mnist.zip", seed=0, train=train, val=val, test=test)
         with StopSignals() as signals, LocalServices(Home(root / "home"), command="demo", signals=signals) as services:
             with Client(services.url, services.api_key) as client:
                 upload = client.upload(archive)

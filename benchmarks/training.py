@@ -32,7 +32,7 @@ def run(quick: bool) -> list[Row]:
     epochs = 4 if quick else 9
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        digits = make_biased_mnist(folder / "digits.zip", train=2048 if quick else 9000, val=2, test=2)
+        digits = make_biased_mnist(folder / "digits.zip", train=1024 if quick else 9000, val=2, test=2)
         normalise(digits, folder / "dataset.zip")
         with Dataset.open(folder / "dataset.zip") as dataset:
             config = resolve_config("biased_mnist", {"erm": {"epochs": epochs}, "runtime": {"device": "cpu"}})
