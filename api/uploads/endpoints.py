@@ -17,6 +17,7 @@ from api.text import Printable
 from api.transactions import Transaction
 from api.uploads.ids import UploadId, upload_id_of
 from api.uploads.protocol import RESUMABLE
+from api.uploads.reading import read
 from api.uploads.receive import receive_object, too_large
 from api.uploads.schemas import UploadQuery, UploadRead
 from persistence import incoming_uploads, objects, quotas, uploads
@@ -110,12 +111,7 @@ def list_uploads(
 @router.get(_ONE, summary="Get an upload", responses=responses("upload_not_found", "upload_expired"))
 def get_upload(request: Request, session: Transaction, caller: Reader, upload: UploadId) -> UploadRead:
     """One upload, complete or being received."""
-    upload_id = upload_id_of(upload)
-    try:
-        return UploadRead.of(uploads.get(session, caller.tenant_id, upload_id))
-    except NotFound:
-        incoming = incoming_uploads.get(session, caller.tenant_id, upload_id)
-        return UploadRead.under_way(incoming, services_of(request).store)
+    return read(session, services_of(request).store, caller.tenant_id, upload_id_of(upload))
 
 
 @router.delete(

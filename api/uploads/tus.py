@@ -15,6 +15,7 @@ from api.services import services_of
 from api.uploads import creation, protocol
 from api.uploads.append import Standing, append, settled_standing, standing
 from api.uploads.ids import UploadId, upload_id_of
+from api.uploads.reading import shown
 from api.uploads.schemas import UploadRead
 from persistence.errors import OffsetMismatch
 
@@ -130,7 +131,9 @@ async def begin_upload(request: Request, caller: WriterApart) -> Response:
             announced=announced,
             checksum=checksum,
         )
-    return Response(None, 201, {"Location": f"/v1/uploads/{made.id}", **protocol.progress(now.offset, now.expires_at)})
+        made = await to_thread.run_sync(shown, services, caller.tenant_id, made.id)
+    headers = {"Location": f"/v1/uploads/{made.id}", **protocol.progress(now.offset, now.expires_at)}
+    return JSONResponse(made.model_dump(mode="json"), 201, headers)
 
 
 @router.head(
