@@ -160,7 +160,10 @@ class IncomingLost(StoreError):
 
     def __init__(self, upload_id: uuid.UUID) -> None:
         self.id = upload_id
-        super().__init__(f"the received bytes of upload {upload_id} are gone: begin a new upload")
+        super().__init__(
+            f"the received bytes of upload {upload_id} are not on this machine: if the service has several, they must "
+            "share their spool folder or get all requests of an upload; else the bytes are gone, so begin a new upload"
+        )
 
 
 class StoreUnavailable(StoreError):
