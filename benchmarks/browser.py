@@ -39,6 +39,8 @@ _FILTERS: dict[str, dict[str, Any]] = {
     "unsure": {"max_confidence": 0.7},
     "narrow confidence": {"min_confidence": 0.6, "max_confidence": 0.601},
     "sure, of a class": {"min_confidence": 0.95, "label": 1},
+    "sure before": {"min_confidence_before": 0.99},
+    "sure before, unsure after": {"min_confidence_before": 0.9, "max_confidence": 0.7},
     "no sample fits": {"split": "val", "flipped": "fixed", "group": 1, "correct_after": "false"},
 }
 
@@ -106,6 +108,7 @@ def _middle(stack: Stack, job: uuid.UUID, filters: dict[str, Any], sort: str) ->
         "group": '"group" = :group',
         "min_confidence": "confidence_after >= :min_confidence",
         "max_confidence": "confidence_after <= :max_confidence",
+        "min_confidence_before": "confidence_before >= :min_confidence_before",
     }
     if filters.keys() - conditions.keys():
         return None
