@@ -54,8 +54,9 @@ def dataset_id(stack: Stack, archive: Path) -> uuid.UUID:
 
 @pytest.fixture(scope="package")
 def finished_job(stack: Stack, dataset_id: uuid.UUID) -> uuid.UUID:
-    """A job that ran for real, in a second or two of training."""
-    job_id = stack.submit(dataset_id, name="The finished one", config={"erm": {"epochs": 2}})
+    """A job that ran for real, in some seconds of training: enough to fall for the shortcut."""
+    config = {"erm": {"epochs": 6, "batch_size": 16}, "finetune": {"epochs": 2}}
+    job_id = stack.submit(dataset_id, name="The finished one", config=config)
     stack.wait(job_id)
     return job_id
 

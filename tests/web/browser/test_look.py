@@ -64,6 +64,17 @@ def violations(page: Page, rules: dict[str, object] = EVERYTHING) -> list[str]:
     ]
 
 
+def fold_menu(page: Page) -> None:
+    """`violations` unfolded it, and it hides what lies under it."""
+    page.evaluate("document.querySelector('details.menu')?.removeAttribute('open')")
+
+
+def load_pictures(page: Page) -> None:
+    """Have those fetched that would wait until they are scrolled to."""
+    page.evaluate("document.querySelectorAll('img[loading=lazy]').forEach((image) => { image.loading = 'eager'; })")
+    page.wait_for_load_state("networkidle")
+
+
 @pytest.mark.parametrize(("scheme", "rules"), [("light", EVERYTHING), ("dark", CONTRAST)])
 def test_nobody_is_kept_out(
     open_context: Open,
@@ -83,6 +94,8 @@ def test_nobody_is_kept_out(
         here = nobodys if name == "login" else page
         here.goto(stack.url + address)
         found += violations(here, rules)
+        fold_menu(here)
+        load_pictures(here)
         here.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
     assert found == []
 
@@ -95,6 +108,7 @@ def test_every_page_fits_a_phone(
     page = open_context(storage_state=logged_in, viewport=PHONE, has_touch=True, is_mobile=True).new_page()
     for name, address in addresses.items():
         page.goto(stack.url + address)
+        load_pictures(page)
         page.screenshot(path=SCREENSHOTS / f"{name}-phone.png", full_page=True)
         wide = page.evaluate("document.scrollingElement.scrollWidth")
         assert wide <= PHONE["width"], f"{name} is {wide} pixels wide"

@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.web.browser.conftest import SCREENSHOTS
 from tests.web.browser.stack import Stack
-from tests.web.browser.test_look import PHONE, violations
+from tests.web.browser.test_look import PHONE, fold_menu, violations
 
 Open = Callable[..., BrowserContext]
 
@@ -145,6 +145,86 @@ def test_the_selection_can_be_taken_away(page: Page, address: str, tmp_path: Pat
         assert len(archive.namelist()) == count + 1
 
 
+def test_picked_images_outlive_the_filters_and_are_taken_away_alone(
+    page: Page, stack: Stack, finished_job: uuid.UUID, address: str, tmp_path: Path
+) -> None:
+    page.goto(f"{address}?split=train&sort=masked_fraction&order=desc")
+    everything = total(page)
+    first, second, third = shown(page)[:3]
+    bar = page.get_by_role("group", name="Picked images")
+    expect(bar).to_be_hidden()
+    page.get_by_label(f"Pick image {second}", exact=True).check()
+    page.locator(f'.tile[data-index="{first}"]').focus()
+    page.keyboard.press("x")
+    page.locator(f'.tile[data-index="{third}"]').click()
+    expect(page.locator("#sample-title")).to_contain_text(f"Image {third} ")
+    page.keyboard.press("x")
+    expect(page.get_by_label("Pick x")).to_be_checked()
+    page.keyboard.press("Escape")
+    expect(bar).to_contain_text("3 images picked")
+    page.get_by_label("Split").select_option("test:original")
+    expect(page.locator("#sample-count")).not_to_have_text(f"{everything} images")
+    total(page)
+    other = shown(page)[0]
+    page.get_by_label(f"Pick image {other}", exact=True).check()
+    page.get_by_label(f"Pick image {other}", exact=True).uncheck()
+    page.reload()
+    expect(bar).to_contain_text("3 images picked")
+    chosen = sorted((first, second, third))
+    with page.expect_download() as download:
+        bar.get_by_role("link", name="CSV").click()
+    table = tmp_path / "picked.csv"
+    download.value.save_as(table)
+    with table.open(encoding="utf-8", newline="") as file:
+        assert [int(row["index"]) for row in csv.DictReader(file)] == chosen
+    with page.expect_download() as download:
+        bar.get_by_role("link", name="FiftyOne").click()
+    folder = tmp_path / "picked.zip"
+    download.value.save_as(folder)
+    with zipfile.ZipFile(folder) as archive:
+        assert [Path(name).stem for name in archive.namelist()] == [f"{index:08d}" for index in chosen] + ["labels"]
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Show only these").click()
+    expect(page.locator("#sample-count")).to_have_text("3 images")
+    assert sorted(shown(page)) == chosen
+    page.get_by_role("button", name="Forget them").click()
+    expect(bar).to_be_hidden()
+    expect(page.locator("#sample-count")).not_to_have_text("3 images")
+
+
+def test_the_list_begins_where_one_asks_and_knows_both_confidences(
+    page: Page, stack: Stack, finished_job: uuid.UUID, address: str
+) -> None:
+    page.goto(address)
+    everything = total(page)
+    begin = page.get_by_role("spinbutton", name="Begin at")
+    begin.fill("500")
+    begin.press("Enter")
+    expect(page.locator(".cell").first.locator("button")).to_have_attribute("data-index", "500")
+    expect(page.locator("#sample-count")).to_have_text(f"{everything} images, shown from there on")
+    expect(page).to_have_url(re.compile(r"start=500$"))
+    page.get_by_label("Sort by").select_option("masked_fraction")
+    expect(begin).to_have_value("")
+    begin.fill("2.5")
+    begin.press("Enter")
+    page.get_by_label("Confidence before at least").fill("70")
+    page.get_by_label("Confidence after at most").fill("99.9")
+    page.get_by_label("Confidence after at most").press("Enter")
+    expect(page).to_have_url(re.compile("min_before=70&max=99.9&start=2.5"))
+    query: dict[str, str | float] = {
+        "sort": "masked_fraction",
+        "start": 0.025,
+        "min_confidence_before": 0.7,
+        "max_confidence": 0.999,
+        "limit": 20,
+    }
+    answer = stack.client.get(f"/v1/jobs/{finished_job}/samples", params=query).json()["data"]
+    assert answer
+    assert all(row["confidence_before"] >= 0.7 and row["masked_fraction"] >= 0.025 for row in answer)
+    expect(page.locator(".cell").first.locator("button")).to_have_attribute("data-index", str(answer[0]["index"]))
+    assert shown(page)[: len(answer)] == [row["index"] for row in answer]
+
+
 def test_what_it_relied_on_comes_first_and_leads_to_the_images(
     page: Page, stack: Stack, finished_job: uuid.UUID
 ) -> None:
@@ -162,9 +242,13 @@ def test_nobody_is_kept_out_of_the_images(
     page = open_context(storage_state=logged_in, color_scheme=scheme, reduced_motion="reduce").new_page()
     page.goto(address.replace("/samples", "/insight"), wait_until="networkidle")
     found = violations(page)
+    fold_menu(page)
     page.screenshot(path=SCREENSHOTS / f"insight-{scheme}.png", full_page=True)
     page.goto(f"{address}?view=before", wait_until="networkidle")
     found += violations(page)
+    for number in range(2):
+        page.locator("[data-pick]").nth(number).check()
+    fold_menu(page)
     page.screenshot(path=SCREENSHOTS / f"samples-{scheme}.png")
     page.locator(".tile").first.click()
     expect(page.locator("#sample-dialog")).to_be_visible()
@@ -180,4 +264,6 @@ def test_the_images_fit_a_phone(open_context: Open, logged_in: dict[str, object]
         page.goto(place, wait_until="networkidle")
         wide = page.evaluate("document.scrollingElement.scrollWidth")
         assert wide <= PHONE["width"], f"{place} is {wide} pixels wide"
+        if place == address:
+            page.screenshot(path=SCREENSHOTS / "samples-phone.png")
     page.screenshot(path=SCREENSHOTS / "insight-phone.png", full_page=True)

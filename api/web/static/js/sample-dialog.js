@@ -4,8 +4,8 @@ import { className, inWords, percent, picture } from "./sample-tile.js";
 const MOST_CLASSES = 10;
 
 export class SampleDialog {
-  constructor(element, { base, classes, neighbour, changed, closed }) {
-    Object.assign(this, { element, base, classes, neighbour, changed });
+  constructor(element, { base, classes, picks, neighbour, changed, closed }) {
+    Object.assign(this, { element, base, classes, picks, neighbour, changed });
     this.sample = null;
     this.run = 0;
     const opacity = element.querySelector("#sample-opacity");
@@ -14,6 +14,9 @@ export class SampleDialog {
     };
     opacity.addEventListener("input", blend);
     blend();
+    element.querySelector("[data-dialog-pick]").addEventListener("change", () => {
+      if (this.sample) picks.toggle(this.sample.index);
+    });
     for (const button of element.querySelectorAll("[data-step]")) {
       button.addEventListener("click", () => this.step(Number(button.dataset.step)));
     }
@@ -22,11 +25,16 @@ export class SampleDialog {
     element.addEventListener("close", () => closed(this.sample?.index ?? null));
     element.addEventListener("keydown", (event) => {
       if (event.target === opacity || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "x" && this.sample) this.picks.toggle(this.sample.index);
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step) return;
       event.preventDefault();
       this.step(step);
     });
+  }
+
+  showPick() {
+    if (this.sample) this.element.querySelector("[data-dialog-pick]").checked = this.picks.has(this.sample.index);
   }
 
   get isOpen() {
@@ -84,11 +92,12 @@ export class SampleDialog {
     this.facts([
       ["Split", sample.split],
       ["Group", sample.group_name],
-      ["Confidence drop", `${(100 * sample.confidence_drop).toFixed(1)} points`],
+      ["Confidence drop", `${(100 * sample.confidence_drop).toFixed(1).replace("-", "−")} points`],
       ["Heatmap distance", sample.heatmap_distance.toFixed(3)],
       ["Size", `${sample.width} × ${sample.height} px`],
     ]);
     this.probabilities(sample);
+    this.showPick();
   }
 
   facts(rows) {
@@ -128,7 +137,7 @@ export class SampleDialog {
     cell.className = `num ${side}`;
     const fill = document.createElement("span");
     fill.className = "fill";
-    fill.style.width = `${100 * value}%`;
+    fill.style.width = `calc((100% - 4.6rem) * ${value})`; // beside the figure, not under it
     const text = document.createElement("span");
     text.textContent = percent(value);
     cell.append(fill, text);

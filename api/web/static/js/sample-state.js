@@ -1,6 +1,19 @@
 // What the browser of images shows, as it stands in the address and as the API is asked for it.
 const FILTERS = ["split", "label", "group", "flipped", "correct_before", "correct_after"];
-const PLAIN = { view: "original", sort: "index", order: "asc", min: "", max: "" };
+const PLAIN = { view: "original", sort: "index", order: "asc", min_before: "", max_before: "", min: "", max: "", start: "" };
+const CONFIDENCES = {
+  min_before: "min_confidence_before",
+  max_before: "max_confidence_before",
+  min: "min_confidence",
+  max: "max_confidence",
+};
+// How "begin at" is written for each order, and what the API has for one of it.
+export const UNITS = {
+  index: ["number", 1],
+  masked_fraction: ["%", 0.01],
+  confidence_drop: ["points", 0.01],
+  heatmap_distance: ["0 … 1", 1],
+};
 
 export function fromAddress(search = window.location.search) {
   const given = new URLSearchParams(search);
@@ -21,12 +34,14 @@ export function toAddress(state, { replace = false } = {}) {
   else history.pushState(null, "", address);
 }
 
-export function apiQuery(state) {
+// `picked`: numbers of images to stay with, or null for all.
+export function apiQuery(state, picked = null) {
   const query = new URLSearchParams();
   for (const name of FILTERS) if (state[name]) query.set(name, state[name]);
-  if (state.min !== "") query.set("min_confidence", Number(state.min) / 100);
-  if (state.max !== "") query.set("max_confidence", Number(state.max) / 100);
+  for (const [name, asked] of Object.entries(CONFIDENCES)) if (state[name] !== "") query.set(asked, Number(state[name]) / 100);
   query.set("sort", state.sort);
   query.set("order", state.order);
+  if (state.start !== "") query.set("start", Number(state.start) * (UNITS[state.sort]?.[1] ?? 1));
+  if (picked !== null) query.set("indices", picked.join(","));
   return query;
 }

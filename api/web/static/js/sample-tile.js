@@ -33,7 +33,7 @@ export function inWords(sample, classes) {
   );
 }
 
-export function tile(sample, element, view, classes) {
+export function tile(sample, element, view, classes, picked) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "tile";
@@ -67,5 +67,11 @@ export function tile(sample, element, view, classes) {
     badge.textContent = sample.flipped;
     button.append(badge);
   }
-  element.replaceChildren(button);
+  const pick = document.createElement("input");
+  pick.type = "checkbox";
+  pick.className = "pick-box";
+  pick.checked = picked;
+  pick.dataset.pick = sample.index;
+  pick.setAttribute("aria-label", `Pick image ${sample.index}`);
+  element.replaceChildren(button, pick);
 }
