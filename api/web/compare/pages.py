@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.services import services_of
 from api.transactions import Transaction
-from api.web.compare.view import paired, settings_that_differ
+from api.web.compare.view import paired, settings_that_differ, unshared
 from api.web.cursors import Cursor, as_id, given
 from api.web.results.figures import split_figures
 from api.web.results.reading import read_result
@@ -36,7 +36,7 @@ def compare_page(request: Request, session: Transaction, visitor: Visited, job: 
     wanted = [jobs.get(session, visitor.tenant_id, id_) for id_ in map(as_id, job) if id_ is not None]
     values: dict[str, Any] = {"choices": finished, "chosen": [row.id for row in wanted], "pair": None}
     if len(wanted) == 2:
-        values |= _pair(session, request, wanted[0], wanted[1])
+        values |= _pair(session, visitor, request, wanted[0], wanted[1])
     return render(request, "compare/page.html", **values)
 
 
@@ -71,15 +71,20 @@ def _job(session: Session, visitor: Visitor, text: str) -> Job:
     return jobs.get(session, visitor.tenant_id, as_id(text) or UUID(int=0))
 
 
-def _pair(session: Session, request: Request, first: Job, second: Job) -> dict[str, Any]:
+def _pair(session: Session, visitor: Visitor, request: Request, first: Job, second: Job) -> dict[str, Any]:
     store = services_of(request).store
     results = [read_result(session, store, job) for job in (first, second)]
     figures = [split_figures(result) if result else [] for result in results]
     hashes = [(job.manifest or {}).get("dataset_sha256") for job in (first, second)]
+    sets = [
+        datasets.get(session, visitor.tenant_id, job.dataset_id) if job.dataset_id else None for job in (first, second)
+    ]
     return {
         "pair": (first, second),
         "missing": [job.name for job, result in zip((first, second), results, strict=True) if result is None],
         "splits": paired(*figures),
         "settings": settings_that_differ(first.config, second.config),
         "same_images": hashes[0] is not None and hashes[0] == hashes[1],
+        "set_names": [dataset.name if dataset else "a data set that was deleted" for dataset in sets],
+        "unshared": unshared(*figures),
     }

@@ -50,6 +50,12 @@ def paired(first: Sequence[SplitFigures], second: Sequence[SplitFigures]) -> lis
     ]
 
 
+def unshared(first: Sequence[SplitFigures], second: Sequence[SplitFigures]) -> tuple[list[str], list[str]]:
+    """Splits that only the first was judged on, and those that only the second was."""
+    one, other = ([split.split for split in figures] for figures in (first, second))
+    return [split for split in one if split not in other], [split for split in other if split not in one]
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """A field of the configuration that differs."""

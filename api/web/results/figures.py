@@ -158,11 +158,12 @@ def _words(whole: Figure, worst: Figure | None) -> str:
     """ "Worst group from 41 % to 97 %, average −0.4 points"."""
     sentence = []
     if worst is not None and worst.before and worst.after:
-        sentence.append(f"{worst.name} from {_rounded(worst.before.value)} to {_rounded(worst.after.value)}")
+        before, after = _rounded(worst.before.value), _rounded(worst.after.value)
+        sentence.append(f"{worst.name} still {after}" if before == after else f"{worst.name} from {before} to {after}")
     if whole.change is not None:
         points = round(100 * whole.change, 1)
-        sign = "+" if points > 0 else "−" if points < 0 else "±"
-        sentence.append(f"average {sign}{abs(points):.1f} points")
+        sign = "+" if points > 0 else "−"
+        sentence.append(f"average {sign}{abs(points):.1f} points" if points else "average unchanged")
     text = ", ".join(sentence)
     return text[:1].upper() + text[1:]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -107,7 +108,7 @@ class Stack:
             session.execute(
                 text("update jobs set config = jsonb_set(config, '{seed}', '1') where id = :id"), {"id": copy}
             )
-            for table in ("samples", "artifacts", "metrics", "events", "stage_transitions"):
+            for table in ("samples", "sample_counts", "artifacts", "metrics", "events", "stage_transitions"):
                 _copy_row(session, table, "job_id", job_id, copy)
             # Let it see some images differently.
             session.execute(
@@ -115,6 +116,14 @@ class Stack:
                 {"id": copy},
             )
         return copy
+
+    def change_manifest(self, job_id: uuid.UUID, **values: str) -> None:
+        """Let a job have run on something else."""
+        with transaction(self.sessions) as session:
+            session.execute(
+                text("update jobs set manifest = manifest || cast(:values as jsonb) where id = :id"),
+                {"values": json.dumps(values), "id": job_id},
+            )
 
 
 @contextmanager

@@ -57,6 +57,62 @@ def test_a_running_job_is_cancelled_from_its_page(page: Page, stack: Stack, data
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
 
+def actions(page: Page) -> list[str]:
+    """Which of the buttons that change a job's state are there."""
+    return page.locator(".head .buttons form button").all_text_contents()
+
+
+def test_every_state_of_a_job_offers_what_can_be_done_with_it(page: Page, stack: Stack, dataset_id: uuid.UUID) -> None:
+    job_id = stack.submit(dataset_id, name="Interrupted", config={"erm": {"epochs": 2000}})
+    state = page.locator(".badge").first
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{stack.url}/jobs/{job_id}")
+    expect(page.locator(".timeline li.now")).to_contain_text("ERM training", timeout=30_000)
+    assert actions(page) == ["Pause", "Cancel"]
+    page.get_by_role("button", name="Pause").click()
+    expect(state).to_have_text("paused", timeout=30_000)
+    assert actions(page) == ["Resume", "Cancel"]
+    page.get_by_role("button", name="Resume").click()
+    expect(state).to_have_text("running", timeout=30_000)
+    assert actions(page) == ["Pause", "Cancel"]
+    expect(page.locator("[data-log]")).to_contain_text("Queued again, after it was paused")
+    page.get_by_role("button", name="Cancel").click()
+    expect(state).to_have_text("cancelled", timeout=30_000)
+    assert actions(page) == ["Resume", "Delete"]
+    page.get_by_role("button", name="Resume").click()
+    expect(state).to_have_text("running", timeout=30_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(state).to_have_text("cancelled", timeout=30_000)
+    page.get_by_role("button", name="Delete").click()
+    expect(page).to_have_url(f"{stack.url}/jobs")
+    expect(page.get_by_role("link", name="Interrupted")).to_have_count(0)
+
+
+def test_a_waiting_job_is_paused_resumed_and_cancelled_at_once(
+    page: Page, stack: Stack, dataset_id: uuid.UUID, watched: Watched
+) -> None:
+    busy = [stack.submit(dataset_id, name=f"Busy {number}", config={"erm": {"epochs": 2000}}) for number in range(2)]
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(f"{stack.url}/jobs/{busy[0]}")
+    expect(page.locator(".badge").first).to_have_text("running", timeout=30_000)
+    page.goto(f"{stack.url}/jobs/{busy[1]}")
+    state = page.locator(".badge").first
+    expect(state).to_have_text("queued")
+    assert actions(page) == ["Pause", "Cancel"]
+    page.get_by_role("button", name="Pause").click()
+    expect(state).to_have_text("paused")
+    # Somebody else resumes it while the server is away: the page learns of it when it is back.
+    watched.allow("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|net::ERR")
+    stack.stop_api()
+    stack.start_api()
+    stack.client.post(f"/v1/jobs/{busy[1]}/resume").raise_for_status()
+    expect(state).to_have_text("queued", timeout=20_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(state).to_have_text("cancelled")
+    assert actions(page) == ["Resume", "Delete"]
+    stack.client.post(f"/v1/jobs/{busy[0]}/cancel").raise_for_status()
+
+
 def test_a_threshold_is_picked_by_keyboard_and_told(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
     page.goto(f"{stack.url}/jobs/{finished_job}")
     told = page.locator("figure[data-split='test:biased'] [data-realised]")
@@ -86,7 +142,7 @@ def test_the_list_is_filtered_without_leaving_the_page(page: Page, stack: Stack,
 def test_a_clone_starts_with_the_same_settings(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
     page.goto(f"{stack.url}/jobs/{finished_job}")
     page.get_by_role("link", name="Clone").click()
-    expect(page.get_by_label("ERM epochs")).to_have_value("2")
+    expect(page.get_by_label("ERM epochs")).to_have_value("6")
     expect(page.get_by_label("Preset")).to_have_value("biased_mnist")
     expect(page.get_by_label("Name", exact=True)).to_have_value("The finished one")
 
@@ -100,3 +156,18 @@ def test_two_jobs_are_compared(page: Page, stack: Stack, finished_job: uuid.UUID
     expect(page.get_by_role("row", name="seed")).to_contain_text("1")
     expect(page.get_by_role("row", name=re.compile("^train"))).to_be_visible()
     expect(page.locator(".pairs li").first).to_contain_text("image 0")
+
+
+def test_jobs_on_different_data_sets_are_not_taken_for_comparable(
+    page: Page, stack: Stack, finished_job: uuid.UUID
+) -> None:
+    other = stack.twin(finished_job, name="On other images")
+    stack.change_manifest(other, dataset_sha256="0" * 64)
+    page.goto(f"{stack.url}/compare?job={finished_job}&job={other}")
+    warning = page.get_by_role("region", name="Different data sets")
+    expect(warning).to_contain_text("other images")
+    expect(page.get_by_text("Images are compared one by one only where")).to_be_visible()
+    expect(page.locator(".pairs")).to_have_count(0)
+    page.goto(f"{stack.url}/compare?job={finished_job}&job={stack.twin(finished_job)}")
+    expect(page.get_by_role("heading", name="Compare two jobs")).to_be_visible()
+    expect(warning).to_have_count(0)
