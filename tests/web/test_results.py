@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.web.charts.intervals import Interval
+from api.web.compare.view import paired, unshared
 from api.web.results.figures import Figure, headline, split_figures, wilson
 from api.web.results.rejecting import rejecting
 from tests.web.results import GROUPS, part, result, selective, split
@@ -42,6 +43,20 @@ def test_without_groups_the_classes_are_told() -> None:
     found = split_figures({"erm": {"test": split(0.9, [])}, "masktune": {"test": split(0.8, [])}})[0]
     assert [row.name for row in found.rows] == ["all images", "worst class", "0-4", "5-9"]
     assert found.words == "Worst class from 80 % to 70 %, average −10.0 points"
+
+
+def test_what_did_not_change_is_said_to_be_the_same() -> None:
+    same = {"test": split(0.53, [part("a", 0.0, 10), part("b", 1.0, 10)])}
+    assert split_figures({"erm": same, "masktune": same})[0].words == "Worst group still 0 %, average unchanged"
+
+
+def test_splits_that_only_one_of_two_jobs_has_are_named() -> None:
+    one, other = (
+        split_figures({"erm": splits, "masktune": splits})
+        for splits in ({name: split(0.9, []) for name in names} for names in (("test", "train"), ("test:b", "train")))
+    )
+    assert unshared(one, other) == (["test"], ["test:b"])
+    assert [pair.split for pair in paired(one, other)] == ["train"]
 
 
 def test_nearly_all_is_not_called_all() -> None:
