@@ -56,37 +56,38 @@ class Report:
         return {"kills_in_all": sum(self.kills.values()), **asdict(self)}
 
 
-def storm(home: Path, *, seed: int, count: int, epochs: int, images: int, victims: Sequence[str] = VICTIMS) -> Report:
-    """Run jobs until `count` kills have been made, and audit each. Raises `AssertionError` where something is off."""
+def storm(
+    stack: Stack, dataset: str, *, seed: int, count: int, epochs: int, victims: Sequence[str] = VICTIMS
+) -> Report:
+    """Run jobs on a data set of a running service until `count` kills have been made, and audit each.
+
+    Raises `AssertionError` where something is off.
+    """
     dice, began, report = random.Random(seed), time.monotonic(), Report(seed)
     made: Counter[str] = Counter()
     deck: list[str] = []
-    with Stack(home) as stack:
-        client.wait_ready(stack)
-        archive = make_biased_mnist(home / "digits.zip", train=images, val=100, test=100)
-        dataset = client.upload_dataset(stack, archive)
-        config = {"erm": {"epochs": epochs}, "limits": {"max_attempts": 20}}
-        calm = client.submit(stack, dataset, config, f"calm-{seed}")
-        assert client.wait_over(stack, calm, _END_SECONDS)["status"] == "succeeded"
-        undisturbed = outcome(stack.sessions, calm)
-        while sum(made.values()) < count:
-            report.jobs += 1
-            job_id = client.submit(stack, dataset, config, f"storm-{seed}-{report.jobs}")
-            follower = client.Follower(stack, job_id)
-            left = min(_KILLS_PER_JOB, count - sum(made.values()))
-            made.update(_harass(stack, job_id, dice, left, deck, victims))
-            job = client.wait_over(stack, job_id, _END_SECONDS)
-            assert job["status"] == "succeeded", job
-            require_same(outcome(stack.sessions, job_id), undisturbed)
-            logged = require_whole_log(stack.sessions, job_id)
-            seen = follower.finish()
-            report.attempts += job["attempt"]
-            report.events += logged
-            report.events_followed += len(seen)
-            report.events_lost += len(set(range(1, logged + 1)) - set(seen))
-            assert seen == list(range(1, logged + 1)), "the stream brought every event once, in order"
-            report.longest_takeover_seconds = max(report.longest_takeover_seconds, _longest_takeover(stack, job_id))
-        require_nothing_left(stack)
+    config = {"erm": {"epochs": epochs}, "limits": {"max_attempts": 20}}
+    calm = client.submit(stack, dataset, config, f"calm-{seed}")
+    assert client.wait_over(stack, calm, _END_SECONDS)["status"] == "succeeded"
+    undisturbed = outcome(stack.sessions, calm)
+    while sum(made.values()) < count:
+        report.jobs += 1
+        job_id = client.submit(stack, dataset, config, f"storm-{seed}-{report.jobs}")
+        follower = client.Follower(stack, job_id)
+        left = min(_KILLS_PER_JOB, count - sum(made.values()))
+        made.update(_harass(stack, job_id, dice, left, deck, victims))
+        job = client.wait_over(stack, job_id, _END_SECONDS)
+        assert job["status"] == "succeeded", job
+        require_same(outcome(stack.sessions, job_id), undisturbed)
+        logged = require_whole_log(stack.sessions, job_id)
+        seen = follower.finish()
+        report.attempts += job["attempt"]
+        report.events += logged
+        report.events_followed += len(seen)
+        report.events_lost += len(set(range(1, logged + 1)) - set(seen))
+        assert seen == list(range(1, logged + 1)), "the stream brought every event once, in order"
+        report.longest_takeover_seconds = max(report.longest_takeover_seconds, _longest_takeover(stack, job_id))
+    require_nothing_left(stack)
     report.kills, report.seconds = dict(sorted(made.items())), round(time.monotonic() - began, 1)
     return report
 
@@ -162,14 +163,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=600, help="training images")
     parser.add_argument("--only", action="append", choices=VICTIMS, help="hit only this; may be repeated")
     chosen = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="masktune-chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="masktune-chaos-") as folder, Stack(Path(folder)) as stack:
+        client.wait_ready(stack)
+        archive = make_biased_mnist(Path(folder) / "digits.zip", train=chosen.images, val=100, test=100)
+        dataset = client.upload_dataset(stack, archive)
         report = storm(
-            Path(folder),
-            seed=chosen.seed,
-            count=chosen.count,
-            epochs=chosen.epochs,
-            images=chosen.images,
-            victims=chosen.only or VICTIMS,
+            stack, dataset, seed=chosen.seed, count=chosen.count, epochs=chosen.epochs, victims=chosen.only or VICTIMS
         )
     sys.stdout.write(json.dumps(report.as_json(), indent=2) + "\n")
     return 0

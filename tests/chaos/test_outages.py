@@ -9,7 +9,7 @@ from tests.chaos import client
 from tests.chaos.audit import require_whole_log
 from tests.chaos.conftest import CONFIG
 from tests.chaos.stack import Stack, wait_for
-from tests.worker.driving import event_types, read_artifacts, read_job, wait_event
+from tests.worker.driving import event_types, read_artifacts, read_events, read_job, wait_event
 
 
 def test_postgres_stops_and_comes_back_and_nobody_lost_anything(stack: Stack, dataset: str, undisturbed: str) -> None:
@@ -35,6 +35,28 @@ def test_postgres_stops_and_comes_back_and_nobody_lost_anything(stack: Stack, da
     assert (job["status"], job["attempt"]) == ("succeeded", 1), job
     assert read_artifacts(stack.sessions, job_id)["masktune.safetensors"] == undisturbed
     require_whole_log(stack.sessions, str(job_id))
+
+
+def test_a_rolling_restart_of_every_process_loses_nothing(stack: Stack, dataset: str, undisturbed: str) -> None:
+    job_id = uuid.UUID(client.submit(stack, dataset, CONFIG, "rolling"))
+    follower = client.Follower(stack, str(job_id))
+    wait_event(stack.sessions, job_id, "job.epoch", 2)
+    for process in (stack.worker, stack.intake, stack.api):
+        process.stop()
+        process.start()
+    job = client.wait_over(stack, str(job_id), 180.0)
+    assert (job["status"], job["attempt"], job["max_attempts"]) == (
+        "succeeded",
+        2,
+        CONFIG["limits"]["max_attempts"] + 1,
+    )
+    assert read_artifacts(stack.sessions, job_id)["masktune.safetensors"] == undisturbed
+    retried = [
+        event.data["error"]["code"] for event in read_events(stack.sessions, job_id) if event.type == "job.retrying"
+    ]
+    assert retried == ["worker_shutdown"], "handed back by the worker itself, without using up an attempt"
+    logged = require_whole_log(stack.sessions, str(job_id))
+    assert follower.finish() == list(range(1, logged + 1)), "the stream brought every event once, in order"
 
 
 def test_a_running_job_is_paused_cancelled_and_resumed_to_the_same_bits(
