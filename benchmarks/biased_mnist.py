@@ -65,13 +65,13 @@ MAIN = tuple(
 _CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("5 % conflicting, ", {"conflicting": 0.05}),
     ("20 % conflicting, ", {"conflicting": 0.2}),
-    ("two iterations, ", {"iterations": 2}),
-    ("two iterations, cumulative, ", {"iterations": 2, "cumulative": True}),
+    ("two iterations, masks replaced, ", {"iterations": 2}),
+    ("two iterations, masks added up, ", {"iterations": 2, "cumulative": True}),
     ("k = 1, ", {"k": 1.0}),
     ("k = 3, ", {"k": 3.0}),
     ("two squares, ", {"cue": "two_squares"}),
-    ("two squares, two iterations, ", {"cue": "two_squares", "iterations": 2}),
-    ("two squares, two iterations, cumulative, ", {"cue": "two_squares", "iterations": 2, "cumulative": True}),
+    ("two squares, two iterations, masks replaced, ", {"cue": "two_squares", "iterations": 2}),
+    ("two squares, two iterations, masks added up, ", {"cue": "two_squares", "iterations": 2, "cumulative": True}),
     ("background colour, ", {"cue": "background"}),
     ("foreground colour, ", {"cue": "foreground"}),
 )

@@ -200,7 +200,9 @@ class MaskingConfig(Frozen):
     )
     iterations: int = Field(default=1, ge=1, le=3, description="Rounds of masking and finetuning.")
     cumulative: bool = Field(
-        default=False, description="Later rounds add to the earlier masks instead of replacing them."
+        default=True,
+        description="Later rounds add to the earlier masks. Without it they replace them, and show the model its first"
+        " shortcut again.",
     )
     batch_size: int = Field(default=512, ge=1, le=65_536, description="Images explained at a time; bounds memory only.")
 
