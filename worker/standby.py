@@ -24,7 +24,7 @@ class Standby:
     def __init__(self, trainer: Sequence[str], *, enabled: bool) -> None:
         self._trainer = tuple(trainer)
         self._enabled = enabled
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `close` may interrupt `prepare`: signals are handled in the main thread
         self._closed = False
         self._waiting: dict[Device, list[Child]] = {}
 
