@@ -111,7 +111,9 @@ def test_what_lies_outside_of_a_range_is_passed_over_within_the_index(
     assert not [node["Filter"] for plan in plans for node in _nodes(plan) if "confidence" in node.get("Filter", "")]
 
 
-@pytest.mark.parametrize(("sort", "start"), [("index", 14_999.5), ("masked_fraction", 0.75), ("heatmap_distance", 0.75)])
+@pytest.mark.parametrize(
+    ("sort", "start"), [("index", 14_999.5), ("masked_fraction", 0.75), ("heatmap_distance", 0.75)]
+)
 @pytest.mark.parametrize("descending", [False, True])
 def test_a_page_from_a_value_on_costs_no_more_than_the_first(
     filled: tuple[Connection, Any], sort: Sort, start: float, descending: bool
