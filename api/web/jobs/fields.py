@@ -29,6 +29,7 @@ _NAMES: Final = {
     "std": "standard deviation",
     "cam_layer": "CAM layer",
     "cache_mib": "image cache, MiB",
+    "pca_lighting": "PCA lighting",
 }
 
 
