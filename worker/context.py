@@ -46,6 +46,7 @@ class Context:
 def make_context(settings: Settings) -> Context:
     """Open everything that `settings` name; connections are made on first use."""
     settings.home.mkdir(parents=True, exist_ok=True)
+    devices = find_devices(settings.devices)
     return Context(
         settings=settings,
         sessions=session_factory(make_engine(settings.database_url.get_secret_value())),
@@ -53,6 +54,6 @@ def make_context(settings: Settings) -> Context:
         dispatcher=Dispatcher(settings),
         work=WorkDirs(settings.home),
         cache=Cache(settings.home, settings.cache_max_bytes),
-        devices=DevicePool(find_devices(settings.devices)),
-        trainers=Standby(TRAINER, enabled=settings.standby_trainers),
+        devices=DevicePool(devices),
+        trainers=Standby(TRAINER, devices if settings.standby_trainers else ()),
     )

@@ -48,7 +48,7 @@ def _as_before() -> Iterator[None]:
 @pytest.fixture
 def saying(context: Context) -> Context:
     command = (sys.executable, "-c", CHILD)
-    return replace(context, trainers=Standby(command, enabled=False), intake=command)
+    return replace(context, trainers=Standby(command), intake=command)
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

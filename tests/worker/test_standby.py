@@ -29,7 +29,7 @@ ECHO = (
 
 @pytest.fixture
 def standby() -> Iterator[Standby]:
-    made = Standby((sys.executable, "-c", ECHO), enabled=True)
+    made = Standby((sys.executable, "-c", ECHO), (CPU, GPU))
     yield made
     made.close()
 
@@ -59,6 +59,20 @@ def test_a_trainer_waits_for_its_own_device_only(standby: Standby) -> None:
     assert [finished(child)[1][1] for child in (on_cpu, on_gpu)] == ["1", "2 0"]
 
 
+def test_no_more_wait_for_a_device_than_it_takes_jobs(standby: Standby) -> None:
+    # A job that came before the worker had begun to prepare was run by a trainer of its own.
+    for _ in range(3):
+        standby.prepare(CPU)
+    assert len(waiting()) == 1
+    two = Standby((sys.executable, "-c", ECHO), (CPU, CPU))
+    try:
+        for _ in range(3):
+            two.prepare(CPU)
+        assert len(waiting()) == 1 + 2
+    finally:
+        two.close()
+
+
 def test_one_that_died_while_it_waited_is_replaced(standby: Standby) -> None:
     standby.prepare(CPU)
     (ready,) = waiting()
@@ -79,7 +93,7 @@ def test_none_is_left_after_closing_and_none_is_started(standby: Standby) -> Non
 
 
 def test_none_waits_where_that_is_switched_off() -> None:
-    off = Standby((sys.executable, "-c", ECHO), enabled=False)
+    off = Standby((sys.executable, "-c", ECHO))
     off.prepare(CPU)
     assert waiting() == []
     assert finished(off.start(CPU, {"answer": 4})) == (0, ("loaded", "4"))
@@ -95,7 +109,7 @@ def test_a_job_run_by_a_waiting_trainer_ends_with_the_same_checkpoint(
         return read_artifacts(sessions, job_id)["masktune.safetensors"]
 
     plain = checkpoint(context, make_job())
-    standby = Standby(TRAINER, enabled=True)
+    standby = Standby(TRAINER, context.devices.devices)
     try:
         standby.prepare(context.devices.devices[0])
         children = psutil.Process().children()

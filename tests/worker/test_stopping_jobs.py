@@ -37,7 +37,7 @@ _STALL_SECONDS = 20  # longer than a busy machine takes to load torch, which is 
 
 def run_held(context: Context, job_id: uuid.UUID, stage: str) -> threading.Thread:
     trainer = (sys.executable, "-m", "tests.worker.held_trainer", stage)
-    held = replace(context, trainers=Standby(trainer, enabled=False))
+    held = replace(context, trainers=Standby(trainer))
     thread = threading.Thread(target=run_job, args=(held, job_id))
     thread.start()
     return thread

@@ -43,7 +43,7 @@ SLEEP = START + "time.sleep(60)"
 
 
 def trained_by(context: Context, code: str) -> Context:
-    return replace(context, trainers=Standby((sys.executable, "-c", code), enabled=False))
+    return replace(context, trainers=Standby((sys.executable, "-c", code)))
 
 
 def in_thread(context: Context, job_id: uuid.UUID) -> threading.Thread:
