@@ -50,7 +50,7 @@ class Settings(BaseSettings):
 
     devices: str = Field(default="auto", description="Comma list: cpu, cuda:0, …; auto: every GPU, else cpu.")
     standby_trainers: bool = Field(
-        default=True, description="Keep a trainer with torch loaded for each free device: some 400 MiB each."
+        default=True, description="Keep a trainer with torch loaded for each free device: some 470 MiB each."
     )
     lease_seconds: Annotated[float, Field(gt=0)] = 30.0
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 1.0
