@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -15,6 +16,7 @@ from persistence.sample_filters import SampleFilters
 
 View = Literal["original", "heatmap", "map", "mask", "masked"]
 Model = Literal["before", "after"]
+_INDICES: Final = "[0-9]{1,9}(,[0-9]{1,9})*"
 MOST_INDICES = 500
 """Samples that can be named one by one: an address of that many still passes through any proxy."""
 
@@ -90,7 +92,7 @@ class SampleSelection(BaseModel):
     indices: str | None = Field(
         default=None,
         max_length=5_500,
-        pattern="^[0-9]{1,9}(,[0-9]{1,9})*$",
+        pattern=f"^{_INDICES}$",
         description=f"Only these samples, by index, separated by commas; at most {MOST_INDICES}.",
         examples=["3,17,4711"],
     )
@@ -107,10 +109,15 @@ class SampleSelection(BaseModel):
         examples=[0.25],
     )
 
-    @field_validator("indices")
+    @field_validator("indices", mode="before")
     @classmethod
-    def _few(cls, indices: str | None) -> str | None:
-        if indices is not None and (count := indices.count(",") + 1) > MOST_INDICES:
+    def _few(cls, indices: object) -> object:
+        # Before the pattern, whose own complaint is for those who read patterns.
+        if not isinstance(indices, str):
+            return indices
+        if not re.fullmatch(_INDICES, indices):
+            raise ValueError("give whole numbers separated by commas, such as 3,17,4711")
+        if (count := indices.count(",") + 1) > MOST_INDICES:
             raise ValueError(f"{count} samples are named, at most {MOST_INDICES} may be: use filters, or ask twice")
         return indices
 

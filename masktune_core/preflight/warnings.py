@@ -49,8 +49,7 @@ def _of_classes(report: Mapping[str, Any]) -> Iterator[Finding]:
             message = f"no training image has the class {_some(missing)}: a job cannot learn it"
             yield "class_not_trained", "train", message
         elif missing:
-            message = f"no image of {split} has the class {_some(missing)}: nothing is known about it there"
-            yield "class_not_tested", split, message
+            yield "class_not_tested", split, f"no image has the class {_some(missing)}: nothing is known about it here"
     few = [each["name"] for each in report["classes"] if 0 < each["train"] < FEW_OF_CLASS]
     if few:
         yield "few_of_class", "train", f"fewer than {FEW_OF_CLASS} training images have the class {_some(few)}"
@@ -92,11 +91,10 @@ def _of_attributes(report: Mapping[str, Any]) -> Iterator[Finding]:
             empty = [group for group, count in groups.items() if count == 0]
             few = [group for group, count in groups.items() if 0 < count < FEW_OF_GROUP]
             if empty:
-                message = f"no image of {split} is in the group {_some(empty)}: the worst group cannot be known"
+                message = f"no image is in the group {_some(empty)}: the worst group cannot be known"
                 yield "group_empty", split, message
             if few:
-                message = f"fewer than {FEW_OF_GROUP} images of {split} are in the group {_some(few)}"
-                message += ": its accuracy is uncertain"
+                message = f"fewer than {FEW_OF_GROUP} images are in the group {_some(few)}: its accuracy is uncertain"
                 yield "group_small", split, message
 
 

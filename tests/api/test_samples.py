@@ -251,6 +251,8 @@ def test_chosen_samples_are_taken_away_alone(client: TestClient, seeds: Seeds) -
     assert counted == {"total": 2}
     refused = problem(client.get(address, params={"indices": ",".join(["1"] * 501)}), 422, "invalid_request")
     assert "501 samples are named, at most 500 may be" in refused["errors"][0]["detail"]
+    refused = problem(client.get(address, params={"indices": "1,x"}), 422, "invalid_request")
+    assert "whole numbers separated by commas, such as 3,17,4711" in refused["errors"][0]["detail"]
 
 
 def test_without_its_data_set_there_is_only_the_table(client: TestClient, seeds: Seeds) -> None:

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from api.web.jobs.fields import PREFIX, texts
 from masktune_core.config import PRESETS
 from persistence.database import transaction
-from persistence.tables import Tenant
+from persistence.tables import Dataset, Tenant
 from tests.api.seeds import Seeds
 from tests.web.conftest import csrf_of
 from tests.web.results import finish_with_result, job_with_result, result
@@ -111,6 +111,15 @@ def test_the_form_is_checked_while_it_is_filled_in(visitor: TestClient, seeds: S
     dataset = str(uuid.uuid4())
     assert set(problems()) == {"dataset"}
     assert visitor.get("/v1/jobs").json()["data"] == []
+
+
+def test_warnings_of_the_data_set_say_where(visitor: TestClient, seeds: Seeds) -> None:
+    dataset = seeds.dataset()
+    warning = {"code": "group_empty", "where": "test:biased", "message": "no image is in the group 'cow · sea'"}
+    with transaction(seeds.sessions) as session:
+        session.get_one(Dataset, dataset).report = {"warnings": [warning]}
+    answer = visitor.post("/jobs/check", data=form(visitor, dataset)).json()
+    assert answer["warnings"] == ["test:biased: No image is in the group 'cow · sea'."]
 
 
 def test_at_the_limit_the_form_says_so_and_how_to_go_on(

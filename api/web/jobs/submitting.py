@@ -100,7 +100,7 @@ def check_job(request: Request, session: Transaction, visitor: Changing, form: F
     return JSONResponse(
         {
             "problems": [asdict(each) for each in found.problems],
-            "warnings": [sentence(warning.message) for warning in found.warnings],
+            "warnings": [f"{warning.where}: {sentence(warning.message)}" for warning in found.warnings],
             "estimate": _told(found.estimate),
         }
     )
