@@ -18,7 +18,8 @@ from masktune_core.makers.biased_mnist import make_biased_mnist
 from tests.chaos import client
 from tests.chaos.stack import Stack
 
-CONFIG: dict[str, Any] = {"erm": {"epochs": 12}, "limits": {"max_attempts": 20}}
+CONFIG: dict[str, Any] = {"erm": {"epochs": 30}, "limits": {"max_attempts": 20}}
+"""A job of some seconds: long enough to be still running when a test that saw an epoch of it acts."""
 
 
 @pytest.fixture(scope="package")
