@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 from benchmarks._photographs import write_photographs
 from benchmarks.table import Row, compare
 from masktune_core.config import IMAGENET_MEAN, IMAGENET_STD, PRESETS, InputConfig, resolve_config
+from masktune_core.crew import Crew, member
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Batch, Loader
 from masktune_core.intake import normalise
@@ -25,6 +26,8 @@ from masktune_core.makers.biased_mnist import make_biased_mnist
 from masktune_core.mask_store import MaskStore
 from masktune_core.models import build_model
 from masktune_core.optimizers import make_optimizer
+from masktune_core.randomness import cpu_threads
+from masktune_core.shared_batch_norm import share_batch_norm
 from masktune_core.training import EpochSums, Trainer, train_epoch
 
 GOAL = 0.85
@@ -42,7 +45,11 @@ def _epochs(folder: Path, quick: bool) -> list[Row]:
     digits = make_biased_mnist(folder / "digits.zip", train=1024 if quick else 7000, val=2, test=2)
     normalise(digits, folder / "normalised.zip")
     rounds = 2 if quick else 7
-    with Dataset.open(folder / "normalised.zip") as dataset, Loader(dataset, InputConfig(), device=CPU) as loader:
+    with (
+        Dataset.open(folder / "normalised.zip") as dataset,
+        Loader(dataset, InputConfig(), device=CPU) as loader,
+        Crew() as crew,
+    ):
         train = dataset.splits["train"]
         keep = np.random.default_rng(0).random((len(train), 28, 28)) > 0.05
         with MaskStore.create(folder / "masks", dataset.sizes[:, 0], dataset.sizes[:, 1]) as masks:
@@ -50,7 +57,7 @@ def _epochs(folder: Path, quick: bool) -> list[Row]:
             bare = _bare_epoch(dataset, train)
             rows = []
             for name, used in (("ERM epoch", None), ("finetuning epoch, masked on the fly", masks)):
-                comparison = compare(_our_epoch(loader, train, used), bare, rounds=rounds)
+                comparison = compare(_our_epoch(loader, train, used, crew), bare, rounds=rounds)
                 rows.append(
                     Row(
                         name=f"{name}, small_cnn, {len(train):,} digits",
@@ -65,27 +72,28 @@ def _epochs(folder: Path, quick: bool) -> list[Row]:
         return rows
 
 
-def _our_epoch(loader: Loader, train: NDArray[np.int64], masks: MaskStore | None) -> Callable[[], None]:
+def _our_epoch(loader: Loader, train: NDArray[np.int64], masks: MaskStore | None, crew: Crew) -> Callable[[], None]:
     config = resolve_config("biased_mnist")
     size = config.erm.batch_size
-    model = build_model("small_cnn", 2)
-    trainer = Trainer(model, make_optimizer(model.parameters(), config.erm.optimizer), config, CPU)
+    model = share_batch_norm(build_model("small_cnn", 2), member)
+    trainer = Trainer(model, make_optimizer(model.parameters(), config.erm.optimizer), config, CPU, crew=crew)
     list(loader.eval_batches(train, batch_size=size))  # decode once
 
     def batches(start: int) -> Generator[Batch, None, None]:
         yield from loader.train_epoch(train, seed=0, epoch=1, batch_size=size, masks=masks, start_step=start)
 
     def epoch() -> None:
-        train_epoch(
-            trainer,
-            batches,
-            EpochSums.zero(CPU),
-            steps=-(-len(train) // size),
-            start_step=0,
-            seed=0,
-            where="the benchmark",
-            before_step=lambda step: None,  # noqa: ARG005 - the signature is given
-        )
+        with cpu_threads("small_cnn", CPU):
+            train_epoch(
+                trainer,
+                batches,
+                EpochSums.zero(CPU),
+                steps=-(-len(train) // size),
+                start_step=0,
+                seed=0,
+                where="the benchmark",
+                before_step=lambda step: None,  # noqa: ARG005 - the signature is given
+            )
 
     return epoch
 

@@ -230,7 +230,10 @@ class RuntimeConfig(Frozen):
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA when there is one.")
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="Autocast; bf16 and fp16 need CUDA.")
-    channels_last: bool = Field(default=False, description="Memory format NHWC; faster convolutions on recent GPUs.")
+    channels_last: bool | None = Field(
+        default=None,
+        description="Memory format NHWC; faster on GPUs with bf16 or fp16. Default: for small_cnn on a CPU only.",
+    )
     compile: bool = Field(default=False, description="torch.compile for training steps.")
     loader_workers: int = Field(
         default=0, ge=0, le=64, description="Decoding threads; 0: one per core. Never changes results."

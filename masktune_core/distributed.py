@@ -2,8 +2,8 @@
 
 A run in a group makes the same steps as a run alone: the batch of `erm.batch_size` images is one batch of the whole
 group, its order, augmentations and masks do not depend on the number of processes, gradients are those of the whole
-batch, and batch normalisation sees the whole batch (`synchronised.py`). Only sums are taken in another order, so loss
-curves agree to rounding, not to the bit; a pixel on the threshold of a mask may then fall to the other side, and a
+batch, and batch normalisation sees the whole batch (`shared_batch_norm.py`). Only sums are taken in another order, so
+loss curves agree to rounding, not to the bit; a pixel on the threshold of a mask may then fall to the other side, and a
 batch of two or three images under batch normalisation magnifies rounding. Process 0 leads: it alone writes files and
 reports.
 
@@ -32,6 +32,11 @@ class World:
     @property
     def leads(self) -> bool:
         return self.rank == 0
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Each process has a model of its own, and writes into it what is to be remembered of a batch."""
+        return True
 
     def share(self, count: int) -> slice:
         """Which of `count` things in a row are this process's: near-equal parts, the larger ones first."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
-_SMALL_NETWORKS = frozenset({"small_cnn"})
+from masktune_core.crew import SMALL_NETWORKS
 
 
 def derive_seed(seed: int, *parts: int | str) -> int:
@@ -74,14 +74,14 @@ def deterministic(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def cpu_threads(architecture: str, device: torch.device) -> Iterator[None]:
-    """Run a network that is too small for several threads on one, and put torch's number of threads back.
+    """Let torch work on one thread where the network is too small for several, and put its number of threads back.
 
     On a busy machine the threads of such a network spend their time waiting for each other (measured: 2 threads on 2
-    busy cores take 10 times as long as 1). The order in which a sum is taken also depends on their number, so one
-    thread makes its results the same on machines with different numbers of cores.
+    busy cores take 10 times as long as 1). The order in which a sum is taken also depends on their number. Several
+    cores are used another way: a `Crew` trains, and `on_all_cores` explains.
     """
     before = torch.get_num_threads()
-    if device.type == "cpu" and architecture in _SMALL_NETWORKS:
+    if device.type == "cpu" and architecture in SMALL_NETWORKS:
         torch.set_num_threads(1)
     try:
         yield

@@ -19,10 +19,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from masktune_core.config import JobConfig, RuntimeConfig
+from masktune_core.crew import SIZE as CREW_SIZE
+from masktune_core.crew import Crew, Share
 from masktune_core.distributed import ALONE, World, launched
 from masktune_core.errors import ConfigError, OutOfGpuMemory, TrainingDiverged
 from masktune_core.fresh_memory import reuse_freed_memory
 from masktune_core.randomness import derive_seed, seed_generators
+from masktune_core.shared_batch_norm import SharedBatchNorm
 
 _CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for the device
 
@@ -74,8 +77,22 @@ def resolve_device(runtime: RuntimeConfig) -> torch.device:
     return device
 
 
+def memory_format(runtime: RuntimeConfig, model: nn.Module) -> torch.memory_format:
+    """How images and the weights of convolutions lie in memory: as `runtime` asks.
+
+    By default NHWC where batch normalisation is a `SharedBatchNorm`: on a CPU it is faster. Elsewhere on a CPU it would
+    be too, but torch's own normalisation is less exact in it.
+    """
+    shared = any(isinstance(module, SharedBatchNorm) for module in model.modules())
+    channels_last = shared if runtime.channels_last is None else runtime.channels_last
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
 class Trainer:
-    """A model with its optimizer, precision and gradient accumulation, alone or with its likes in a `World`."""
+    """A model with its optimizer, precision and gradient accumulation, alone or with its likes in a `World`.
+
+    A `crew` takes every batch apart among its threads; the model's batch normalisations are then shared by it.
+    """
 
     def __init__(
         self,
@@ -84,12 +101,14 @@ class Trainer:
         config: JobConfig,
         device: torch.device,
         world: World = ALONE,
+        crew: Crew | None = None,
     ) -> None:
-        self.model, self.optimizer, self.device, self.world = model, optimizer, device, world
+        self.model, self.optimizer, self.device, self.world, self.crew = model, optimizer, device, world, crew
+        self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.label_smoothing = config.erm.label_smoothing
         self.micro_batch = config.runtime.micro_batch
         self.batch_size = config.erm.batch_size
-        self.memory_format = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
+        self.memory_format = memory_format(config.runtime, model)
         self.autocast_dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.runtime.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16")
         self.has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
@@ -123,18 +142,43 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         pieces = zip(batch.image.tensor_split(parts), batch.label.tensor_split(parts), strict=True)
         for number, (image, label) in enumerate(pieces, 1):
+            images = image.contiguous(memory_format=self.memory_format)
+            if self.crew is not None and len(label) >= 2 * CREW_SIZE:  # no share of a single image
+                self._pass_with_crew(self.crew, images, label, count, sums)
+                continue
             with self._gradients(exchanged=number == parts):
-                with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
-                    logits = self._forward(image.contiguous(memory_format=self.memory_format))
-                loss = F.cross_entropy(logits.float(), label, label_smoothing=self.label_smoothing, reduction="sum")
+                loss, correct = self._losses(images, label)
                 # the group averages gradients over processes, and their sum is wanted
                 scaled = self.scaler.scale(loss * self.world.size / count)
                 scaled.backward()  # type: ignore[no-untyped-call]  # torch's own
             sums.loss += self.world.add(loss.detach().double())
-            sums.correct += self.world.add((logits.detach().argmax(1) == label).sum())
+            sums.correct += self.world.add(correct)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         sums.images += count
+
+    def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of the images' losses, with its graph, and how many of them the model has right."""
+        with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            logits = self._forward(images)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing, reduction="sum")
+        return loss, (logits.detach().argmax(1) == labels).sum()
+
+    def _pass_with_crew(self, crew: Crew, images: Tensor, labels: Tensor, count: int, sums: EpochSums) -> None:
+        """Forward and backward pass by the crew's threads; gradients add up in the order of their ranks."""
+
+        def work(images: Tensor, labels: Tensor) -> Share:
+            loss, correct = self._losses(images, labels)
+            return Share(loss.detach().double(), correct, torch.autograd.grad(loss / count, self._parameters))
+
+        for share in crew.share_out(images, labels, work):
+            sums.loss += share.loss
+            sums.correct += share.correct
+            for parameter, gradient in zip(self._parameters, share.gradients, strict=True):
+                if parameter.grad is None:
+                    parameter.grad = gradient
+                else:
+                    parameter.grad.add_(gradient)
 
     def _gradients(self, *, exchanged: bool) -> AbstractContextManager[None]:
         """Gradients accumulate in each process, and are exchanged with the last part of a batch."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from masktune_core.callbacks import Callbacks, Following
 from masktune_core.config import JobConfig
+from masktune_core.crew import Crew, member, suits_crew
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Loader
 from masktune_core.distributed import process_group
@@ -32,8 +33,8 @@ from masktune_core.pipeline.state import RunState
 from masktune_core.randomness import cpu_threads, derive_seed, deterministic, isolated, seed_generators
 from masktune_core.resume import RunIdentity, read_resume_point
 from masktune_core.saliency import cam_grid
-from masktune_core.synchronised import synchronise_batch_norm
-from masktune_core.training import Trainer, resolve_device
+from masktune_core.shared_batch_norm import share_batch_norm, synchronise_batch_norm
+from masktune_core.training import Trainer, memory_format, resolve_device
 
 
 def run(
@@ -91,7 +92,8 @@ def run(
                 world=world,
             )
         )
-        session = _prepare(config, dataset, loader, device, identity, callbacks, work_dir, initial_state, resume)
+        crew = stack.enter_context(Crew()) if suits_crew(config, device, world) else None
+        session = _prepare(config, dataset, loader, device, crew, identity, callbacks, work_dir, initial_state, resume)
         stack.callback(session.close)
         result = _finish_stages(session)
         return result if world.leads else replace(result, artifacts={})
@@ -116,6 +118,7 @@ def _prepare(
     dataset: Dataset,
     loader: Loader,
     device: torch.device,
+    crew: Crew | None,
     identity: RunIdentity,
     callbacks: Callbacks,
     work_dir: Path,
@@ -130,11 +133,13 @@ def _prepare(
     if config.masking.strategy != "none":
         cam_grid(model, config.input.size, layer=layer)  # what does not fit shows now, not after hours of training
     model.to(device)
-    if config.runtime.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     if loader.world.size > 1:
-        model = synchronise_batch_norm(model, device)
-    trainer = Trainer(model, make_optimizer(model.parameters(), config.erm.optimizer), config, device, loader.world)
+        model = synchronise_batch_norm(model, device, loader.world)
+    if crew is not None:
+        model = share_batch_norm(model, member)
+    model.to(memory_format=memory_format(config.runtime, model))  # type: ignore[call-overload]  # not in torch's stubs
+    optimizer = make_optimizer(model.parameters(), config.erm.optimizer)
+    trainer = Trainer(model, optimizer, config, device, loader.world, crew)
     session = Session(
         config=config,
         dataset=dataset,

@@ -20,7 +20,7 @@ from masktune_core.data.dataset import Dataset
 from masktune_core.distributed import ALONE, World, launched, process_group
 from masktune_core.models import build_model
 from masktune_core.pipeline import run
-from masktune_core.synchronised import GroupBatchNorm, synchronise_batch_norm
+from masktune_core.shared_batch_norm import SharedBatchNorm, synchronise_batch_norm
 from tests.masktune_core.small_runs import configured
 
 # 25 images cannot be shared evenly; of 200 explained 199 at a time, the last one leaves a process without any
@@ -120,7 +120,7 @@ def test_synchronised_normalisation_keeps_names_weights_and_answers(architecture
     model = build_model(architecture, 3).eval()
     names, images = list(model.state_dict()), torch.rand(4, 3, size, size)
     expected = model(images)
-    changed = synchronise_batch_norm(model, torch.device("cpu"))
+    changed = synchronise_batch_norm(model, torch.device("cpu"), ALONE)
     assert list(changed.state_dict()) == names
     assert torch.equal(changed(images), expected)
-    assert any(isinstance(module, GroupBatchNorm) for module in changed.modules())
+    assert any(isinstance(module, SharedBatchNorm) for module in changed.modules())

@@ -1,0 +1,180 @@
+"""Batch normalisation over a batch that several share: the threads of a `Crew`, or the processes of a `World`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+import torch
+from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+_VALUES_AT_A_TIME: Final = 4096
+"""Of a channel; so what is taken up between two passes over them stays in the cache."""
+
+
+class Group(Protocol):
+    """Those who share a batch, as one of them sees them."""
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether this one writes the running statistics; of several with the same memory, one does."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Everybody's rows, in the order of their ranks; all have to come."""
+
+
+class SharedBatchNorm(_BatchNorm):
+    """torch's batch normalisation, but in training with the mean and variance of the whole batch of a group.
+
+    `group` says whom the batch is shared with at the moment; None: with nobody, and torch's own is used.
+
+    Sums are taken in float64. Where images have large even areas, a mean that is off by 1e-5, as torch's is on a CPU in
+    the memory format NHWC, shifts the gradients of such an area all one way: those of the convolution before it are
+    then off by percents.
+    """
+
+    def __init__(self, norm: _BatchNorm, group: Callable[[], Group | None]) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        self.group = group
+        self.weight, self.bias = norm.weight, norm.bias
+        self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.num_batches_tracked = norm.num_batches_tracked
+        self.training = norm.training
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        group = self.group() if self.training else None
+        if group is None:
+            return super().forward(input)
+        weight = input.new_ones(self.num_features) if self.weight is None else self.weight
+        bias = input.new_zeros(self.num_features) if self.bias is None else self.bias
+        return cast("Tensor", _Normalise.apply(input, weight, bias, self, group))  # type: ignore[no-untyped-call]
+
+    def follow(self, mean: Tensor, variance: Tensor, number: float) -> None:
+        """Let the running statistics follow those of a batch with `number` values a channel, (C,) float64 each."""
+        if not self.track_running_stats:
+            return
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_((variance * (number / max(number - 1.0, 1.0))).to(self.running_var.dtype), share)
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
+        """Any number of dimensions will do."""
+
+
+class SharedBatchNormAct(SharedBatchNorm):
+    """The same for timm's normalisation with an activation of its own."""
+
+    def __init__(self, norm: BatchNormAct2d, group: Callable[[], Group | None]) -> None:
+        super().__init__(norm, group)
+        self.drop, self.act = norm.get_submodule("drop"), norm.get_submodule("act")
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        return cast("Tensor", self.act(self.drop(super().forward(input))))
+
+
+def share_batch_norm(model: nn.Module, group: Callable[[], Group | None]) -> nn.Module:
+    """`model` with every batch normalisation replaced by one over a group; weights and names stay.
+
+    Other modules are the same objects. Returns the model, which is a new one only if it is itself a normalisation.
+    """
+    if isinstance(model, _BatchNorm):
+        return SharedBatchNormAct(model, group) if isinstance(model, BatchNormAct2d) else SharedBatchNorm(model, group)
+    for name, child in model.named_children():
+        setattr(model, name, share_batch_norm(child, group))
+    return model
+
+
+def synchronise_batch_norm(model: nn.Module, device: torch.device, world: Group) -> nn.Module:
+    """`model` with every batch normalisation replaced by one over the processes of `world`, on GPUs by torch's own."""
+    if device.type == "cuda":
+        return cast("nn.Module", convert_sync_batchnorm(model))  # type: ignore[no-untyped-call]  # timm's own
+    return share_batch_norm(model, lambda: world)
+
+
+class _Normalise(torch.autograd.Function):
+    """ŷ · weight + bias with ŷ = (x - mean) / √(variance + ε), statistics of the whole batch, and its gradient.
+
+    With N values a channel and sums over the whole batch (Ioffe and Szegedy 2015, section 3):
+    ∂x = weight / √(variance + ε) · (∂y - Σ∂y / N - ŷ · Σ(∂y · ŷ) / N). Each member returns its own share of the
+    gradients of weight and bias, like those of all other parameters.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: SharedBatchNorm, group: Group) -> Tensor:
+        exact_mean, exact_variance, number = _joined(group.gather(_statistics(x)))
+        if group.keeps_statistics:
+            norm.follow(exact_mean, exact_variance, number)
+        mean, variance = exact_mean.to(x.dtype), exact_variance.to(x.dtype)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.eps, ctx.number, ctx.group = norm.eps, number, group
+        return _affine(x, weight, bias, mean, variance, norm.eps)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = outputs
+        x, weight, mean, variance = ctx.saved_tensors
+        spread = torch.rsqrt(variance + ctx.eps)
+        own = _products(x, slope, mean, spread)
+        of_weight, of_bias = (ctx.group.gather(own[None]).sum(dim=0) / ctx.number).to(x.dtype)
+        scale = weight * spread
+        # what the batch's statistics, which hang on every x, add to the slope that goes straight through
+        indirect = _affine(x, -scale * of_weight, -scale * of_bias, mean, variance, ctx.eps)
+        straight = _affine(slope, scale, torch.zeros_like(scale), torch.zeros_like(scale), torch.ones_like(scale), 0.0)
+        return straight.add_(indirect), *own.to(x.dtype), None, None
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+    """(x - mean) / √(variance + ε) · weight + bias, channel by channel, in one pass over memory."""
+    moved: Tensor = torch.native_batch_norm(x, weight, bias, mean, variance, False, 0.0, eps)[0]
+    return moved
+
+
+def _parts(x: Tensor) -> tuple[Tensor, ...]:
+    """A few images at a time; none of an empty batch."""
+    return torch.split(x, max(1, _VALUES_AT_A_TIME // x[0, 0].numel())) if len(x) else ()
+
+
+def _statistics(x: Tensor) -> Tensor:
+    """Mean, variance and number of values of every channel, part by part: (parts, 3, C) float64."""
+    found = [_of_part(part) for part in _parts(x)]
+    return torch.stack(found) if found else torch.zeros(0, 3, x.shape[1], dtype=torch.float64)
+
+
+def _of_part(part: Tensor) -> Tensor:
+    exact, axes = part.double(), _all_but_channels(part)
+    number = exact.numel() // exact.shape[1]
+    mean = exact.sum(axes, keepdim=True).div_(number)
+    variance = (exact - mean).square_().sum(axes).div_(number)  # a copy: in float64 `exact` is `part` itself
+    return torch.stack([mean.flatten(), variance, torch.full_like(variance, number)])
+
+
+def _joined(parts: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Mean and variance (C,) and number of all values, from those of parts (Chan, Golub and LeVeque 1983)."""
+    means, variances, numbers = parts.unbind(1)
+    number = numbers.sum(dim=0)
+    shares = numbers / number
+    mean = (shares * means).sum(dim=0)
+    return mean, (shares * (variances + (means - mean).square())).sum(dim=0), float(number[0])
+
+
+def _products(x: Tensor, slope: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    """Σ(∂y · ŷ) and Σ∂y of every channel: (2, C) float64."""
+    axes = _all_but_channels(x)
+    middle = mean.double().view([-1 if axis == 1 else 1 for axis in range(x.ndim)])
+    sums = torch.zeros(2, x.shape[1], dtype=torch.float64)
+    for part, part_slope in zip(_parts(x), _parts(slope), strict=True):
+        exact = part_slope.double()
+        sums[1] += exact.sum(axes)
+        sums[0] += (part.double() - middle).mul_(exact).sum(axes)
+    sums[0] *= spread
+    return sums
+
+
+def _all_but_channels(x: Tensor) -> list[int]:
+    return [axis for axis in range(x.ndim) if axis != 1]
