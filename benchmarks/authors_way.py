@@ -1,17 +1,20 @@
 """The steps of MaskTune as its authors' scripts do them, written anew: the baseline of `pipeline.py`.
 
 Images are files; worker processes of `DataLoader` read them through torchvision. For every training image the PyPI
-package grad-cam makes the map, with a full backward pass, on the CPU; the threshold is NumPy's, image by image; the
-masked image is written as a file, and finetuning reads those files.
+package grad-cam makes the map, with a full backward pass, on the CPU; the threshold is NumPy's. A pool of processes,
+made anew for every batch, then reads each image once more, masks it and writes it as a PNG file; finetuning reads those
+files.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -80,30 +83,38 @@ def explainer(model: nn.Module) -> Callable[[Tensor], Maps]:
     return maps
 
 
-def masked_pixels(scaled: Maps) -> NDArray[np.bool_]:
-    """Where one map (H, W) exceeds mean + 2 standard deviations of its positive values."""
-    positive = scaled[scaled > 0]
-    if not len(positive):
-        return np.zeros(scaled.shape, dtype=np.bool_)
-    above: NDArray[np.bool_] = scaled > positive.mean() + 2 * positive.std()
-    return above
+def kept_pixels(maps: Maps) -> NDArray[np.int64]:
+    """1 where a map does not exceed mean + 2 standard deviations of its positive values, else 0; (B, H, W, 1)."""
+    positive = np.where(maps > 0, maps, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a map without a positive value has no mean
+        mean, deviation = (found(positive, axis=(1, 2), keepdims=True) for found in (np.nanmean, np.nanstd))
+    kept: NDArray[np.int64] = np.where(maps > mean + 2 * deviation, 0, 1)[..., None]
+    return kept
 
 
-def write_masked(images: Tensor, maps: Maps, paths: list[Path]) -> None:
-    """Write each image (3, H, W) as a PNG file, black where its map is high."""
-    for image, scaled, path in zip(images, maps, paths, strict=True):
-        pixels = (image.numpy().transpose(1, 2, 0) * 255).round().astype(np.uint8)
-        pixels[masked_pixels(scaled)] = 0
-        Image.fromarray(pixels).save(path)
+def write_masked(kept: NDArray[np.int64], sources: list[Path], targets: list[Path]) -> None:
+    """Write each image file of a batch, masked, under another name."""
+    with Pool() as pool:
+        pool.starmap(_write_one, zip(kept, sources, targets, strict=True))
+
+
+def _write_one(kept: NDArray[np.int64], source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(source) as image:
+        pixels = np.array(image.convert("RGB"))
+    height, width = pixels.shape[:2]
+    mask = cv2.resize(kept, dsize=(width, height), interpolation=cv2.INTER_NEAREST)[..., None]
+    Image.fromarray((pixels * mask).astype(np.uint8)).save(target)
 
 
 def mask_files(model: nn.Module, batches: DataLoader[Any], folder: Path) -> list[Path]:
     """Explain and mask every image of a pass in order; returns the new files."""
-    folder.mkdir(parents=True, exist_ok=True)
     model.eval()
     maps, written = explainer(model), []
+    sources = batches.dataset.paths  # type: ignore[attr-defined]  # the data set is `Files`
     for images, _, positions in batches:
-        paths = [folder / f"{position:06d}.png" for position in positions.tolist()]
-        write_masked(images, maps(images), paths)
-        written += paths
+        targets = [folder / f"{position:06d}.png" for position in positions.tolist()]
+        write_masked(kept_pixels(maps(images)), [sources[position] for position in positions.tolist()], targets)
+        written += targets
     return written
