@@ -132,9 +132,15 @@ class MaskStore:
         np.logical_not(masked, out=masked)
         return masked.reshape(len(chosen), height, width)
 
-    def get_each(self, indices: ArrayLike) -> list[NDArray[np.bool_]]:
-        """Keep masks (H, W) bool of images of any sizes, in the order given; neighbours on disk are read at once."""
+    def get_each(self, indices: ArrayLike) -> NDArray[np.bool_] | list[NDArray[np.bool_]]:
+        """Keep masks of images of any sizes, in the order given; neighbours on disk are read at once.
+
+        (B, H, W) if all have one size, else a list of (H, W).
+        """
         chosen = self._checked(indices)
+        heights, widths = self._heights[chosen], self._widths[chosen]
+        if len(chosen) and (heights == heights[0]).all() and (widths == widths[0]).all():
+            return self.get_batch(chosen)
         return [mask for first, last in self._runs(chosen) for mask in self.get_batch(chosen[first:last])]
 
     def masked_fraction(self, indices: ArrayLike) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ A keep mask is True where a pixel stays and False where it is masked. A pixel is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masktune_core.data.views import Box
-from masktune_core.randomness import derive_seed
 
-_PIXELS_AT_A_TIME: Final = 1 << 22  # map pixels worked on together: bounds memory at about 100 MiB
+Masks = NDArray[np.bool_] | list[NDArray[np.bool_]]
+"""Keep masks of B images: (B, H, W) where all have one size, else one (H, W) for each."""
+
+_PIXELS_AT_A_TIME: Final = 1 << 22
+"""Map pixels worked on together: bounds what they take in float64 and in between at about 100 MiB."""
 
 
 def upsample_cams(cams: Tensor, size: int | tuple[int, int]) -> Tensor:
@@ -35,8 +38,8 @@ def upsample_cams(cams: Tensor, size: int | tuple[int, int]) -> Tensor:
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     spread = high - low
     usable = (spread > 0) & spread.isfinite()
-    maps = (maps - low) / torch.where(usable, spread, 1.0)
-    return torch.where(usable, maps, 0.0)
+    maps = maps.sub_(low).div_(torch.where(usable, spread, 1.0))
+    return maps if bool(usable.all()) else torch.where(usable, maps, 0.0)
 
 
 def keep_mask(cams: Tensor, size: int | tuple[int, int], k: float = 2.0) -> Tensor:
@@ -48,79 +51,71 @@ def keep_mask(cams: Tensor, size: int | tuple[int, int], k: float = 2.0) -> Tens
 
 
 def _below_threshold(maps: Tensor, k: float) -> Tensor:
-    exact = maps.double()  # so that the threshold does not hang on how a sum is split between threads
-    positive = exact > 0
-    count = positive.sum(dim=(1, 2), keepdim=True).clamp_min(1)
-    mean = exact.sum(dim=(1, 2), keepdim=True) / count
-    variance = ((exact - mean).square_() * positive).sum(dim=(1, 2), keepdim=True) / count
-    return exact <= mean + k * variance.sqrt()
+    # In float64, so that the threshold does not hang on how a sum is split between threads; some rows at a time, or
+    # a single large image would take many times its maps' memory.
+    rows = max(1, _PIXELS_AT_A_TIME // max(1, len(maps) * maps.shape[2]))
+    parts = torch.split(maps, rows, dim=1)
+    count = torch.stack([(part > 0).sum(dim=(1, 2), keepdim=True) for part in parts]).sum(dim=0).clamp_min(1)
+    mean = torch.stack([part.sum(dim=(1, 2), keepdim=True, dtype=torch.float64) for part in parts]).sum(dim=0) / count
+    squares = [((part.double() - mean).square_() * (part > 0)).sum(dim=(1, 2), keepdim=True) for part in parts]
+    threshold = mean + k * (torch.stack(squares).sum(dim=0) / count).sqrt()
+    return torch.cat([part <= threshold for part in parts], dim=1)
 
 
-def image_keep_masks(
-    cams: Tensor, boxes: Sequence[Box], sizes: Sequence[tuple[int, int]], k: float = 2.0
-) -> list[NDArray[np.bool_]]:
-    """Keep masks in the images' own pixels, each (H, W) bool.
+def image_keep_masks(cams: Tensor, boxes: Sequence[Box], sizes: Sequence[tuple[int, int]], k: float = 2.0) -> Masks:
+    """Keep masks in the images' own pixels.
 
     `cams`: raw maps (B, h, w). `boxes[i]` is the part of image i, in its own pixels, that the network saw and map i
     covers; everything outside is kept. `sizes[i]` is the image's (height, width). Images with boxes of one size are
-    worked on together, so one common size is fast.
+    worked on together, so one common size is fast. Memory is that of the masks: see `spans_of`.
     """
     if not len(cams) == len(boxes) == len(sizes):
         raise ValueError(f"{len(cams)} maps, {len(boxes)} boxes and {len(sizes)} sizes do not belong together")
+    if len(boxes) and boxes.count(boxes[0]) == len(boxes) and sizes.count(sizes[0]) == len(sizes):
+        return _placed(_inside(cams, boxes[0], k), boxes[0], sizes[0])
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     for position, box in enumerate(boxes):
         alike[box.height, box.width].append(position)
     masks: list[NDArray[np.bool_]] = [np.empty((0, 0), dtype=bool)] * len(cams)
-    for (height, width), positions in alike.items():
-        step = max(1, _PIXELS_AT_A_TIME // (height * width))
-        for start in range(0, len(positions), step):
-            chosen = positions[start : start + step]
-            inside = keep_mask(cams[chosen], (height, width), k).cpu().numpy()
-            for mask, position in zip(inside, chosen, strict=True):
-                masks[position] = _placed(mask, boxes[position], sizes[position])
+    for positions in alike.values():
+        inside = _inside(cams[positions], boxes[positions[0]], k)
+        for mask, position in zip(inside, positions, strict=True):
+            masks[position] = _placed(mask[None], boxes[position], sizes[position])[0]
     return masks
+
+
+def spans_of(sizes: Sequence[tuple[int, int]]) -> Iterator[slice]:
+    """Images in a row, cut into spans whose masks together stay under some millions of pixels, or are of one image."""
+    start = pixels = 0
+    for position, (height, width) in enumerate(sizes):
+        if position > start and pixels + height * width > _PIXELS_AT_A_TIME:
+            yield slice(start, position)
+            start, pixels = position, 0
+        pixels += height * width
+    if start < len(sizes):
+        yield slice(start, len(sizes))
+
+
+def masked_fractions(masks: Masks) -> NDArray[np.float32]:
+    """Share of masked pixels of each image, (B,) float32."""
+    kept = masks.mean(axis=(1, 2)) if isinstance(masks, np.ndarray) else [mask.mean() for mask in masks]
+    return (1.0 - np.asarray(kept, dtype=np.float64)).astype(np.float32)
+
+
+def _inside(cams: Tensor, box: Box, k: float) -> NDArray[np.bool_]:
+    """Masks (B, box.height, box.width) of what the network saw."""
+    step = max(1, _PIXELS_AT_A_TIME // (box.height * box.width))
+    parts = [keep_mask(part, (box.height, box.width), k).cpu() for part in torch.split(cams, step)]
+    found: NDArray[np.bool_] = torch.cat(parts).numpy()
+    return found
 
 
 def _placed(inside: NDArray[np.bool_], box: Box, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Masks (B, H, W) of images of one size that have `inside` at `box`."""
     if box == (0, 0, *size):
         return inside
-    mask = np.ones(size, dtype=bool)
+    masks = np.ones((len(inside), *size), dtype=bool)
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.height, size[0]), min(box.left + box.width, size[1])
-    mask[top:bottom, left:right] = inside[top - box.top : bottom - box.top, left - box.left : right - box.left]
-    return mask
-
-
-def random_square_masks(
-    areas_px: Sequence[int],
-    sizes: Sequence[tuple[int, int]],
-    *,
-    seed: int,
-    iteration: int,
-    indices: Sequence[int],
-) -> list[NDArray[np.bool_]]:
-    """The control of the paper's section 4: one square of about `areas_px[i]` pixels masked at a random place.
-
-    `sizes[i]`: (height, width) of the image; `indices[i]`: its index in the data set. The place depends only on
-    (seed, iteration, index). Where a square is too large for the image, a rectangle of that area is masked instead.
-    Returns keep masks (H, W) bool.
-    """
-    masks = []
-    for area, (height, width), index in zip(areas_px, sizes, indices, strict=True):
-        mask = np.ones((height, width), dtype=bool)
-        rows, columns = _square(int(area), height, width)
-        draw = derive_seed(seed, "random_square", iteration, int(index))
-        top = (draw >> 32) * (height - rows + 1) >> 31
-        left = (draw & 0xFFFF_FFFF) * (width - columns + 1) >> 32
-        mask[top : top + rows, left : left + columns] = False
-        masks.append(mask)
+    masks[:, top:bottom, left:right] = inside[:, top - box.top : bottom - box.top, left - box.left : right - box.left]
     return masks
-
-
-def _square(area: int, height: int, width: int) -> tuple[int, int]:
-    side = round(area**0.5)
-    if side <= min(height, width):
-        return side, side
-    if height <= width:
-        return height, min(width, round(area / height))
-    return min(height, round(area / width)), width

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +17,9 @@ from masktune_core.callbacks import MOST_PROBABILITIES, SampleBatch
 from masktune_core.data.loader import Batch
 from masktune_core.evaluation import Predictions, class_probabilities, probabilities, read_off
 from masktune_core.insight import InsightCollector
-from masktune_core.masking import image_keep_masks
+from masktune_core.masking import Masks, image_keep_masks, masked_fractions, spans_of
 from masktune_core.models import build_model
-from masktune_core.pipeline.mask_training import Masks, explain_batch, make_masks, open_masks
+from masktune_core.pipeline.mask_training import explain_batch, make_masks, open_masks
 from masktune_core.pipeline.session import Session
 from masktune_core.pipeline.state import Judged, Weights
 from masktune_core.saliency import Explanation
@@ -45,15 +47,15 @@ def judge(session: Session) -> dict[str, list[Predictions]]:
     collector = _collector(session)
     start = state.step
     seen = 0
-    with gpu_memory("evaluating"):
-        for step, (split, first, batch) in enumerate(_batches(session, start), start):
+    with gpu_memory("evaluating"), closing(_explained(session, models, start)) as found:
+        for step, (split, first, said) in enumerate(found, start):
             session.poll(step)
-            predictions, samples = _judge_batch(session, models, split, batch, collector)
+            predictions, samples = _judge_batch(session, split, said, collector)
             session.callbacks.on_samples(samples)
             last = first + len(samples.index)
-            for row, found in enumerate(predictions):
-                judged.predicted[row, first:last] = torch.from_numpy(found.predicted)
-                judged.confidence[row, first:last] = torch.from_numpy(found.confidence)
+            for row, each in enumerate(predictions):
+                judged.predicted[row, first:last] = torch.from_numpy(each.predicted)
+                judged.confidence[row, first:last] = torch.from_numpy(each.confidence)
             seen += len(samples.index)
             session.progress(step=step + 1, steps=steps, epochs=1, images=seen)
     session.callbacks.on_insight(collector.finish(dataset.classes))
@@ -90,24 +92,39 @@ def _batches(session: Session, start: int) -> Iterator[tuple[str, int, Batch]]:
         first += len(indices)
 
 
+class _Said(NamedTuple):
+    """What the models say about a batch: the first and the last with maps, those between with predictions alone."""
+
+    indices: npt.NDArray[np.int64]
+    before: Explanation
+    after: Explanation
+    middle: list[Predictions]
+
+
+def _explained(session: Session, models: list[nn.Module], start: int) -> Generator[tuple[str, int, _Said], None, None]:
+    """(split, position of the first image in the whole pass, what is said), one batch ahead."""
+    config, world = session.config, session.world
+
+    def work(item: tuple[str, int, Batch]) -> tuple[str, int, _Said]:
+        split, first, batch = item
+        before = explain_batch(models[0], batch, config, world, keep_activations=split == "train")
+        after = explain_batch(models[-1], batch, config, world)
+        middle = [
+            read_off(world.gather(torch.from_numpy(class_probabilities(model, batch.image))).numpy())
+            for model in models[1:-1]
+        ]
+        return split, first, _Said(world.gather(batch.index).numpy(), before, after, middle)
+
+    yield from session.ahead(_batches(session, start), work)
+
+
 def _judge_batch(
-    session: Session, models: list[nn.Module], split: str, batch: Batch, collector: InsightCollector
+    session: Session, split: str, said: _Said, collector: InsightCollector
 ) -> tuple[list[Predictions], SampleBatch]:
-    config, dataset = session.config, session.dataset
-    world = session.world
-    indices = world.gather(batch.index).numpy()
-    in_training = split == "train"
-    before = explain_batch(models[0], batch, config, world, keep_activations=in_training)
-    after = explain_batch(models[-1], batch, config, world)
-    p_before, p_after = probabilities(before.logits), probabilities(after.logits)
-    middle = [
-        read_off(world.gather(torch.from_numpy(class_probabilities(model, batch.image))).numpy())
-        for model in models[1:-1]
-    ]
+    dataset, indices = session.dataset, said.indices
+    p_before, p_after = probabilities(said.before.logits), probabilities(said.after.logits)
     first, last = read_off(p_before), read_off(p_after)
-    masks = _masks(session, split, indices, before.cams)
-    if in_training:
-        _collect(session, collector, indices, before, after, masks)
+    fractions, deflated = _masks(session, split, said, collector)
     wanted = p_before.shape[1] <= MOST_PROBABILITIES
     samples = SampleBatch(
         index=indices,
@@ -118,42 +135,57 @@ def _judge_batch(
         confidence_before=first.confidence.astype(np.float32),
         predicted_after=last.predicted,
         confidence_after=last.confidence.astype(np.float32),
-        masked_fraction=np.array([1.0 - mask.mean() for mask in masks], dtype=np.float32),
+        masked_fraction=fractions,
         height=dataset.sizes[indices, 0],
         width=dataset.sizes[indices, 1],
-        cam_before=_half(before.cams),
-        cam_after=_half(after.cams),
-        masks=[zlib.compress(np.packbits(mask).tobytes(), level=6) for mask in masks],
+        cam_before=_half(said.before.cams),
+        cam_after=_half(said.after.cams),
+        masks=deflated,
         probabilities_before=p_before.astype(np.float16) if wanted else None,
         probabilities_after=p_after.astype(np.float16) if wanted else None,
     )
-    return [first, *middle, last, read_off(combine(p_before, p_after))], samples
+    return [first, *said.middle, last, read_off(combine(p_before, p_after))], samples
 
 
-def _masks(session: Session, split: str, indices: npt.NDArray[np.int64], cams: Tensor) -> Masks:
-    """Keep masks: the very ones of the last round in training, elsewhere from the ERM maps."""
-    if split == "train":
-        return open_masks(session).get_each(indices)
-    return make_masks(cams, indices, session.loader, session.config, iteration=1)
+def _masks(
+    session: Session, split: str, said: _Said, collector: InsightCollector
+) -> tuple[npt.NDArray[np.float32], list[bytes]]:
+    """Masked share of every image and its deflated mask: of training images the very masks of the last round.
+
+    Those of other images are made from the ERM maps. Training images are added to what the run relied on. A few masks
+    are in memory at a time, however large the images are.
+    """
+    fractions: list[npt.NDArray[np.float32]] = []
+    deflated: list[bytes] = []
+    for span in spans_of(session.sizes_of(said.indices)):
+        own = said.indices[span]
+        if split == "train":
+            masks = open_masks(session).get_each(own)
+            _collect(session, collector, span, said, masks)
+        else:
+            masks = make_masks(said.before.cams[span], own, session.loader, session.config, iteration=1)
+        fractions.append(masked_fractions(masks))
+        deflated += [zlib.compress(bits.tobytes(), level=6) for bits in _packed(masks)]
+    return np.concatenate(fractions), deflated
 
 
-def _collect(
-    session: Session,
-    collector: InsightCollector,
-    indices: npt.NDArray[np.int64],
-    before: Explanation,
-    after: Explanation,
-    masks: Masks,
-) -> None:
-    """Add a batch of training images to what the run relied on."""
-    assert before.activations is not None, "they were asked for"
-    boxes = session.loader.boxes(indices)
-    sizes = [(int(height), int(width)) for height, width in session.dataset.sizes[indices]]
+def _packed(masks: Masks) -> Iterable[npt.NDArray[np.uint8]]:
+    """`numpy.packbits` of every flattened keep mask."""
+    if isinstance(masks, np.ndarray):
+        return iter(np.packbits(masks.reshape(len(masks), -1), axis=1))
+    return (np.packbits(mask) for mask in masks)
+
+
+def _collect(session: Session, collector: InsightCollector, span: slice, said: _Said, masks: Masks) -> None:
+    """Add some of a batch's training images to what the run relied on."""
+    assert said.before.activations is not None, "they were asked for"
+    own, cams = said.indices[span], (said.before.cams[span], said.after.cams[span])
+    boxes = session.loader.boxes(own)
     collector.add(
-        indices,
-        cams=(before.cams, after.cams),
-        masks=(masks, image_keep_masks(after.cams, boxes, sizes, k=session.config.masking.k)),
-        activations=before.activations,
+        own,
+        cams=cams,
+        masks=(masks, image_keep_masks(cams[1], boxes, session.sizes_of(own), k=session.config.masking.k)),
+        activations=said.before.activations[span],
         boxes=boxes,
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +15,12 @@ from masktune_core.config import JobConfig
 from masktune_core.data.loader import Batch, Loader
 from masktune_core.distributed import ALONE, World
 from masktune_core.mask_store import MaskStore
-from masktune_core.masking import image_keep_masks, random_square_masks
+from masktune_core.masking import Masks, image_keep_masks, spans_of
 from masktune_core.models import cam_layer
 from masktune_core.pipeline.session import Session
+from masktune_core.random_masks import random_square_masks
 from masktune_core.saliency import Explanation, explain
 from masktune_core.training import gpu_memory
-
-Masks = list[npt.NDArray[np.bool_]]
 
 
 def mask_training_images(session: Session) -> None:
@@ -45,21 +46,42 @@ def mask_training_images(session: Session) -> None:
         source = session.loader.eval_batches(
             train[start * size :], batch_size=size, masks=store if cumulative else None, fill=config.masking.fill
         )
-        with gpu_memory("masking"):
-            for step, batch in enumerate(source, start):
+        with gpu_memory("masking"), closing(explained(session, session.model, source)) as found:
+            for step, (indices, cams) in enumerate(found, start):
                 session.poll(step)
-                indices = session.world.gather(batch.index).numpy()
-                found = explain_batch(session.model, batch, config, session.world)
-                masks = make_masks(found.cams, indices, session.loader, config, iteration=state.iteration)
-                state.unmasked[-1] += sum(bool(mask.all()) for mask in masks)
-                if cumulative:
-                    masks = [mask & earlier for mask, earlier in zip(masks, store.get_each(indices), strict=True)]
-                store.put(indices, masks)
-                state.masked_pixels[-1] += float(store.masked_fraction(indices).sum(dtype=np.float64))
+                _store_masks(session, store, indices, cams, cumulative=cumulative)
                 seen = min(len(train), (step + 1) * size) - start * size
                 session.progress(step=step + 1, steps=steps, epochs=1, images=seen)
     _report(session)
     session.leave("finetuning", state.iteration)
+
+
+def explained(
+    session: Session, model: nn.Module, source: Iterator[Batch]
+) -> Generator[tuple[npt.NDArray[np.int64], Tensor], None, None]:
+    """Indices and maps of whole batches, made one batch ahead."""
+
+    def work(batch: Batch) -> tuple[npt.NDArray[np.int64], Tensor]:
+        return session.world.gather(batch.index).numpy(), explain_batch(model, batch, config, session.world).cams
+
+    config = session.config
+    yield from session.ahead(source, work)
+
+
+def _store_masks(
+    session: Session, store: MaskStore, indices: npt.NDArray[np.int64], cams: Tensor, *, cumulative: bool
+) -> None:
+    """Mask B images as their maps (B, h, w) say; with `cumulative`, besides what is masked already."""
+    state, config = session.state, session.config
+    for span in spans_of(session.sizes_of(indices)):
+        own = indices[span]
+        masks = make_masks(cams[span], own, session.loader, config, iteration=state.iteration)
+        if cumulative:
+            masks = [mask & earlier for mask, earlier in zip(masks, store.get_each(own), strict=True)]
+        store.put(own, masks)
+    fractions = store.masked_fraction(indices)
+    state.unmasked[-1] += int((fractions == 0.0).sum())
+    state.masked_pixels[-1] += float(fractions.sum(dtype=np.float64))
 
 
 def open_masks(session: Session) -> MaskStore:
@@ -93,28 +115,38 @@ def make_masks(
 ) -> Masks:
     """Keep masks of B images at their own sizes, from their maps (B, h, w), as `masking.strategy` has it.
 
-    random: a square of the same number of pixels as the map would have had masked, somewhere in the image.
+    random: a square of the same number of pixels as the map would have had masked, somewhere in what the network sees.
     """
     sizes = [(int(height), int(width)) for height, width in loader.dataset.sizes[indices]]
     if config.masking.strategy == "none":
         return [np.ones(size, dtype=np.bool_) for size in sizes]
-    masks = image_keep_masks(cams, loader.boxes(indices), sizes, k=config.masking.k)
+    boxes = loader.boxes(indices)
+    masks = image_keep_masks(cams, boxes, sizes, k=config.masking.k)
     if config.masking.strategy == "random":
         areas = [mask.size - int(mask.sum()) for mask in masks]
-        return random_square_masks(areas, sizes, seed=config.seed, iteration=iteration, indices=indices.tolist())
+        seed = config.seed
+        return random_square_masks(areas, boxes, sizes, seed=seed, iteration=iteration, indices=indices.tolist())
     return masks
 
 
 def _report(session: Session) -> None:
-    state, count = session.state, len(session.train)
+    config, state, count = session.config, session.state, len(session.train)
     unmasked = state.unmasked[-1]
     values = {"unmasked_images": float(unmasked), "masked_fraction": state.masked_pixels[-1] / count}
     session.record(
         [Metric("masking", state.iteration, 0, "train", None, name, value, count) for name, value in values.items()]
     )
-    if unmasked == count and session.config.masking.strategy != "none":
+    if config.masking.strategy == "none":
+        return
+    if unmasked == count:
         session.warn(
             "nothing_masked",
             f"round {state.iteration}: no training image has anything masked, so finetuning is plain further training: "
             "lower masking.k, or choose another saliency method or CAM layer",
+        )
+    elif config.masking.cumulative and state.masked_pixels[-1] in state.masked_pixels[:-1]:
+        session.warn(
+            "nothing_new_masked",
+            f"round {state.iteration}: nothing is masked that was not masked before, so finetuning repeats the round "
+            "before it: lower masking.iterations, or masking.k",
         )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from masktune_core.ahead import one_ahead
 from masktune_core.callbacks import Callbacks, Metric, Progress, ResumePointInfo
 from masktune_core.config import JobConfig, Stage
 from masktune_core.data.dataset import Dataset
@@ -26,6 +28,8 @@ from masktune_core.pipeline.state import RunState
 from masktune_core.resume import RunIdentity, write_resume_point
 from masktune_core.training import EpochSums, Trainer
 
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 PROGRESS_SECONDS = 0.25  # between two progress reports inside an epoch
 
 
@@ -65,6 +69,14 @@ class Session:
     @property
     def masks_path(self) -> Path:
         return self.work_dir / "masks.bin"
+
+    def sizes_of(self, indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[tuple[int, int]]:
+        """(height, width) of images, in pixels."""
+        return [(int(height), int(width)) for height, width in self.dataset.sizes[indices]]
+
+    def ahead(self, items: Iterator[Item], work: Callable[[Item], Done]) -> Iterator[Done]:
+        """`map(work, items)`, one ahead of the caller; not so with several processes, which meet in `work`."""
+        return one_ahead(items, work) if self.world.size == 1 else map(work, items)
 
     def enter(self, stage: Stage, iteration: int) -> None:
         """Announce a stage. The state may stand anywhere inside it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from masktune_core import masking as module
 from masktune_core.data.views import Box
-from masktune_core.masking import image_keep_masks, keep_mask, random_square_masks, upsample_cams
+from masktune_core.masking import image_keep_masks, keep_mask, masked_fractions, spans_of, upsample_cams
 
 grids = st.tuples(st.integers(1, 4), st.integers(2, 9), st.integers(2, 9), st.integers(0, 2**31))
 
@@ -101,7 +105,7 @@ def test_a_mask_in_image_pixels_is_the_map_over_the_box_and_keeps_all_outside(
 def test_a_box_over_the_whole_image_equals_the_mask_at_that_size() -> None:
     cams = maps(5, 8, 8, 3)
     masks = image_keep_masks(cams, [Box(0, 0, 28, 28)] * 5, [(28, 28)] * 5)
-    np.testing.assert_array_equal(np.stack(masks), keep_mask(cams, 28).numpy())
+    np.testing.assert_array_equal(np.stack(list(masks)), keep_mask(cams, 28).numpy())
 
 
 def test_a_box_that_reaches_over_the_edge_is_cut_there() -> None:
@@ -117,36 +121,43 @@ def test_lists_that_do_not_belong_together_are_refused() -> None:
         image_keep_masks(maps(2, 4, 4, 0), [Box(0, 0, 8, 8)], [(8, 8), (8, 8)])
 
 
-@given(st.integers(0, 900), st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6))
-@settings(max_examples=80, deadline=None)
-def test_a_random_mask_is_one_rectangle_of_the_area_asked_for(area: int, height: int, width: int, index: int) -> None:
-    (mask,) = random_square_masks([area], [(height, width)], seed=1, iteration=1, indices=[index])
-    assert mask.shape == (height, width)
-    rows, columns = (~mask).any(axis=1).sum(), (~mask).any(axis=0).sum()
-    assert (~mask).sum() == rows * columns
-    if area <= min(height, width) ** 2:
-        assert rows == columns == round(area**0.5)
-    else:
-        assert abs(int((~mask).sum()) - min(area, height * width)) <= max(height, width)
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), max_size=30))
+def test_spans_cover_all_images_in_order_and_bound_their_pixels(sizes: list[tuple[int, int]]) -> None:
+    spans = list(spans_of(sizes))
+    assert [position for span in spans for position in range(span.start, span.stop)] == list(range(len(sizes)))
+    for span in spans:
+        pixels = sum(height * width for height, width in sizes[span])
+        assert pixels <= module._PIXELS_AT_A_TIME or span.stop == span.start + 1
 
 
-def test_random_masks_depend_on_seed_round_and_index_only() -> None:
-    def draw(indices: list[int], seed: int = 0, iteration: int = 1) -> list[bytes]:
-        masks = random_square_masks(
-            [9] * len(indices), [(28, 28)] * len(indices), seed=seed, iteration=iteration, indices=indices
-        )
-        return [mask.tobytes() for mask in masks]
-
-    assert draw([4, 9, 7]) == [*draw([4]), *draw([9]), *draw([7])]
-    indices = list(range(64))
-    assert draw(indices) != draw(indices, seed=1)
-    assert draw(indices) != draw(indices, iteration=2)
+@pytest.mark.parametrize("k", [0.0, 2.0])
+def test_a_map_worked_on_in_parts_has_the_same_mask(k: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    cams = maps(3, 7, 5, 4)
+    cams[1] = 0.0
+    whole = keep_mask(cams, (50, 40), k)
+    monkeypatch.setattr(module, "_PIXELS_AT_A_TIME", 400)
+    assert torch.equal(keep_mask(cams, (50, 40), k), whole)
+    boxes, sizes = [Box(1, 2, 50, 40)] * 3, [(52, 44)] * 3
+    np.testing.assert_array_equal(np.stack(list(image_keep_masks(cams, boxes, sizes, k)))[:, 1:51, 2:42], whole.numpy())
 
 
-def test_random_masks_reach_every_place_about_equally() -> None:
-    count = 6_000
-    masks = random_square_masks([4] * count, [(7, 7)] * count, seed=0, iteration=1, indices=range(count))
-    corners = np.array([np.argwhere(~mask)[0] for mask in masks])
-    hits = np.bincount(corners[:, 0] * 6 + corners[:, 1], minlength=36)
-    assert hits.min() > 0.7 * count / 36
-    assert hits.max() < 1.3 * count / 36
+MEMORY = """
+import resource, torch
+from masktune_core.masking import keep_mask
+torch.set_num_threads(1)
+cams = torch.rand(1, 7, 7)
+keep_mask(cams, 64)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+keep_mask(cams, (4000, 6000))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 24e6)
+"""
+
+
+def test_the_mask_of_a_large_photograph_takes_a_few_times_its_map() -> None:
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 16, "bytes a pixel; the map itself is 4, and the mask 1"
+
+
+def test_fractions_are_the_same_for_masks_of_one_size_and_of_several() -> None:
+    masks = keep_mask(maps(6, 8, 8, 5), 28, 1.0).numpy()
+    np.testing.assert_array_equal(masked_fractions(masks), masked_fractions(list(masks)))
