@@ -18,6 +18,7 @@ from api.transactions import Transaction
 from api.web.assets import assets
 from api.web.jobs.curves import curves
 from api.web.jobs.timeline import NAMES
+from api.web.report.insight import report_insight
 from api.web.report.pictures import choose, drawer, shown
 from api.web.results.page import result_values
 from api.web.templates import environment
@@ -52,6 +53,7 @@ def job_report(
     values = result_values(session, services.store, job, dataset)
     split = values["headline"].split if values.get("headline") else None
     values |= _context(session, job, dataset)
+    values |= report_insight(session, services.store, job)
     values["samples"] = shown(session, job, dataset, sample or choose(session, job, dataset, split)) if dataset else []
     values["draw"] = drawer(services.store)
 

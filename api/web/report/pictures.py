@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from api.samples.endpoints import picture_of
 from api.samples.picture import Picture
 from api.samples.schemas import Model, PictureQuery, View
+from api.web.pixels import is_small
 from persistence import samples
 from persistence.samples import SampleFilters
 from persistence.store import ObjectStore
@@ -37,6 +38,11 @@ class Shown:
     before_name: str
     after_name: str
     pictures: tuple[tuple[str, Picture], ...]
+
+    @property
+    def pixels(self) -> bool:
+        """Whether it is enlarged pixel by pixel."""
+        return is_small(self.sample.width, self.sample.height)
 
     @property
     def verdict(self) -> str:
@@ -74,11 +80,12 @@ def shown(session: Session, job: Job, dataset: Dataset, indices: Sequence[int]) 
 
 def drawer(store: ObjectStore) -> Callable[[Picture], str]:
     """Draws a picture as a `data:` address."""
+    return lambda picture: as_address(picture.draw(store))
 
-    def draw(picture: Picture) -> str:
-        return "data:image/webp;base64," + base64.b64encode(picture.draw(store)).decode()
 
-    return draw
+def as_address(webp: bytes) -> str:
+    """A picture as the address of itself."""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
 
 
 def _shown(session: Session, job: Job, dataset: Dataset, sample: Sample) -> Shown:

@@ -230,7 +230,7 @@ def test_what_it_relied_on_comes_first_and_leads_to_the_images(
 ) -> None:
     page.goto(f"{stack.url}/jobs/{finished_job}")
     expect(page.locator("main h2").first).to_have_text("What did it rely on?")
-    page.locator(".strip a").first.click()
+    page.locator(".examples a").first.click()
     expect(page.locator("#sample-dialog")).to_be_visible()
 
 
