@@ -183,11 +183,17 @@ def test_a_job_shows_what_it_found(visitor: TestClient, seeds: Seeds) -> None:
     assert "data-thresholds" in page
 
 
-def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds) -> None:
-    sent = form(visitor, seeds.pictured_dataset(), masking__strategy="random")
+@pytest.mark.parametrize(("strategy", "called"), [("random", "random masks"), ("none", "no masks")])
+def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds, strategy: str, called: str) -> None:
+    sent = form(visitor, seeds.pictured_dataset(), masking__strategy=strategy)
     job_id = uuid.UUID(visitor.post("/jobs", data=sent, follow_redirects=False).headers["location"][6:])
     finish_with_result(seeds, job_id)
-    assert '<th class="num after">random masks</th>' in visitor.get(f"/jobs/{job_id}").text
+    for page in (visitor.get(f"/jobs/{job_id}").text, visitor.get(f"/jobs/{job_id}/report").text):
+        assert f'<th class="num after">{called}</th>' in page
+        assert f"{called} × ERM" in page
+        # The service's own name stands in the title, at the top of a page and of a report.
+        named = re.findall(r".*MaskTune.*", page)
+        assert [line for line in named if not re.search("<title>|<span>MaskTune</span>|MaskTune report", line)] == []
 
 
 def test_a_job_without_a_result_file_says_so(visitor: TestClient, seeds: Seeds) -> None:

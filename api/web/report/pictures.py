@@ -13,6 +13,7 @@ from api.samples.endpoints import picture_of
 from api.samples.picture import Picture
 from api.samples.schemas import Model, PictureQuery, View
 from api.web.pixels import is_small
+from api.web.results.names import after_name
 from persistence import samples
 from persistence.samples import SampleFilters
 from persistence.store import ObjectStore
@@ -21,12 +22,6 @@ from persistence.tables import Dataset, Job, Sample
 MOST: Final = 60
 _FIXED, _BROKEN, _OTHERS, _CLASSES = 8, 4, 4, 4
 _SIDE: Final = 160
-VIEWS: Final[tuple[tuple[str, View, Model], ...]] = (
-    ("image", "original", "before"),
-    ("ERM looks at", "heatmap", "before"),
-    ("masked", "masked", "before"),
-    ("MaskTune looks at", "heatmap", "after"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +30,8 @@ class Shown:
 
     sample: Sample
     class_name: str
-    before_name: str
-    after_name: str
+    predicted_before: str
+    predicted_after: str
     pictures: tuple[tuple[str, Picture], ...]
 
     @property
@@ -89,15 +84,21 @@ def as_address(webp: bytes) -> str:
 
 
 def _shown(session: Session, job: Job, dataset: Dataset, sample: Sample) -> Shown:
+    views: tuple[tuple[str, View, Model], ...] = (
+        ("image", "original", "before"),
+        ("looked at, ERM", "heatmap", "before"),
+        ("masked", "masked", "before"),
+        (f"looked at, {after_name(job)}", "heatmap", "after"),
+    )
     pictures = tuple(
         (title, picture_of(session, job, sample, PictureQuery(view=view, model=model, max_side=_SIDE)))
-        for title, view, model in VIEWS
+        for title, view, model in views
     )
     return Shown(
         sample=sample,
         class_name=_name(dataset, sample.label),
-        before_name=_name(dataset, sample.predicted_before),
-        after_name=_name(dataset, sample.predicted_after),
+        predicted_before=_name(dataset, sample.predicted_before),
+        predicted_after=_name(dataset, sample.predicted_after),
         pictures=pictures,
     )
 
