@@ -25,6 +25,15 @@ def points(value: float | None) -> str:
     return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):.1f}"
 
 
+def decimals(value: float | None, digits: int = 4, *, signed: bool = False) -> str:
+    """0.0213 → "0.0213", as a difference "+0.0213", with a real minus sign."""
+    if value is None:
+        return MISSING
+    text = f"{abs(value):.{digits}f}"
+    sign = "±" if signed and float(text) == 0 else "−" if value < 0 else "+" if signed else ""
+    return sign + text
+
+
 def count(value: int | float | None) -> str:
     """12345 → "12,345"."""
     return MISSING if value is None else f"{value:,.0f}"

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from api.samples.endpoints import picture_of
 from api.samples.picture import Picture
 from api.samples.schemas import Model, PictureQuery, View
-from api.web.pixels import is_small
 from api.web.results.names import after_name
 from persistence import samples
 from persistence.samples import SampleFilters
@@ -33,11 +32,6 @@ class Shown:
     predicted_before: str
     predicted_after: str
     pictures: tuple[tuple[str, Picture], ...]
-
-    @property
-    def pixels(self) -> bool:
-        """Whether it is enlarged pixel by pixel."""
-        return is_small(self.sample.width, self.sample.height)
 
     @property
     def verdict(self) -> str:
