@@ -75,13 +75,17 @@ def job_report(
 def _context(session: Session, job: Job, dataset: Dataset | None) -> dict[str, Any]:
     config = JobConfig.model_validate(job.config)
     training = [row for row in metrics.list_all(session, job.id) if row.stage != "evaluating"]
-    spans = [span for span in stages.of(session, job) if span.attempt == job.attempt]
+    spans = stages.of(session, job)
     return {
         "job": job,
         "config": config,
         "dataset": dataset,
-        "curves": curves(training, config, from_checkpoint=job.checkpoint_id is not None),
-        "stages": [(NAMES.get(span.stage, span.stage), span.iteration, span.seconds) for span in spans],
+        "curves": curves(training, config, from_checkpoint=stages.from_checkpoint(job, spans)),
+        "stages": [
+            (NAMES.get(span.stage, span.stage), span.iteration, span.seconds)
+            for span in spans
+            if span.attempt == job.attempt
+        ],
         "made_at": datetime.now(UTC),
         "style": assets()["style.css"].content.decode(),
         "script": _EXPORT.sub("", assets()["js/thresholds.js"].content.decode()),
