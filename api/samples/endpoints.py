@@ -157,10 +157,13 @@ def picture_of(session: Session, job: Job, sample: Sample, query: PictureQuery) 
     """Everything that a picture needs, to be drawn later. Raises `ApiError` (410) once the data set is deleted."""
     config = JobConfig.model_validate(job.config)
     source = None
-    if query.view != "mask":
+    if query.view not in ("mask", "map"):
         dataset = dataset_of(session, job)
         if dataset is None:
-            detail = f"The data set of job {job.id} was deleted, and its images with it; masks can still be drawn."
+            detail = (
+                f"The data set of job {job.id} was deleted, and its images with it; "
+                "masks and maps without the image can still be drawn."
+            )
             raise ApiError("job_without_dataset", detail)
         image = datasets.get_image(session, dataset.id, sample.index)
         source = ImageBytes(archive_of(dataset), image.offset, image.length)

@@ -163,8 +163,8 @@ class PictureQuery(BaseModel):
     view: View = Field(
         default="original",
         description="original: the image. heatmap: what the model looked at, over the image; parts that the network "
-        "never saw are dark. map: the same without the image. mask: white = kept, black = masked. "
-        "masked: the image as finetuning saw it.",
+        "never saw are dark. map: the same without the image, which it does not need. mask: white = kept, black = "
+        "masked. masked: the image as finetuning saw it.",
         examples=["heatmap"],
     )
     model: Model = Field(

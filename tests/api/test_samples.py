@@ -164,14 +164,17 @@ def test_pictures_of_a_running_job_are_asked_for_again(client: TestClient, seeds
     assert response.headers["cache-control"] == "private, no-cache"
 
 
-def test_without_its_data_set_only_masks_are_left(client: TestClient, seeds: Seeds) -> None:
+def test_without_its_data_set_only_masks_and_maps_are_left(client: TestClient, seeds: Seeds) -> None:
     job_id = seeds.finished_job()
+    drawn = client.get(f"/v1/jobs/{job_id}/samples/0/image?view=map&model=after").content
     dataset_id = seeds.look(job_id).dataset_id
     assert dataset_id is not None
     seeds.delete_dataset(dataset_id)
     path = f"/v1/jobs/{job_id}/samples/0/image"
-    problem(client.get(path), 410, "job_without_dataset")
+    for view in ("original", "heatmap", "masked"):
+        problem(client.get(path, params={"view": view}), 410, "job_without_dataset")
     assert client.get(path, params={"view": "mask"}).status_code == 200
+    assert client.get(path, params={"view": "map", "model": "after"}).content == drawn
     sample = client.get(f"/v1/jobs/{job_id}/samples/0").json()
     assert (sample["class_name"], sample["group_name"], sample["label"]) == (None, None, 0)
 
