@@ -88,10 +88,14 @@ def time_tag(moment: datetime | None) -> Markup | str:
     """`<time>`: relative, with the exact moment on hover; the page's script keeps it fresh."""
     if moment is None:
         return MISSING
-    exact = moment.astimezone(UTC)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        exact.isoformat(timespec="seconds"), exact.strftime("%Y-%m-%d %H:%M:%S UTC"), ago(exact)
+        moment.astimezone(UTC).isoformat(timespec="seconds"), exact(moment), ago(moment)
     )
+
+
+def exact(moment: datetime) -> str:
+    """ "2026-01-31 12:00:00 UTC", whatever zone the moment came in."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def short(text: object, length: int = 8) -> str:

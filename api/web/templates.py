@@ -40,9 +40,10 @@ def environment() -> Environment:
         formats.size,
         formats.duration,
         formats.time_tag,
+        formats.ago,
+        formats.exact,
         formats.short,
         formats.words,
-        formats.bound,
         formats.sentence,
     ):
         made.filters[filter_.__name__] = filter_

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
-from masktune_core.config import JobConfig
+from masktune_core.config import JobConfig, Stage
 from persistence import (
     api_keys,
     artifacts,
@@ -165,13 +165,19 @@ class Seeds:
             checkpoints.finish_ready(session, made.id, claim.token, content_sha256=sha256, size=len(content))
             return made.id
 
-    def job(self, dataset_id: uuid.UUID | None = None, config: JobConfig | None = None) -> uuid.UUID:
+    def job(
+        self,
+        dataset_id: uuid.UUID | None = None,
+        config: JobConfig | None = None,
+        checkpoint_id: uuid.UUID | None = None,
+    ) -> uuid.UUID:
         dataset_id = dataset_id or self.dataset()
         with transaction(self.sessions) as session:
             job, _ = jobs.create(
                 session,
                 tenant_id=self.tenant_id,
                 dataset_id=dataset_id,
+                checkpoint_id=checkpoint_id,
                 name="job",
                 config=config or JobConfig(),
             )
@@ -185,6 +191,12 @@ class Seeds:
     def event(self, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:
         with transaction(self.sessions) as session:
             events.append(session, job_id, kind, data)
+
+    def stages(self, job_id: uuid.UUID, token: uuid.UUID, *names: Stage) -> None:
+        """Have the attempt enter these stages, those of a round in the first one."""
+        for name in names:
+            with transaction(self.sessions) as session:
+                jobs.enter_stage(session, job_id, token, name, int(name in ("masking", "finetuning")))
 
     def progress(self, job_id: uuid.UUID, token: uuid.UUID, data: dict[str, Any]) -> None:
         with transaction(self.sessions) as session:
@@ -262,6 +274,10 @@ class Seeds:
     def look(self, job_id: uuid.UUID) -> Job:
         with transaction(self.sessions) as session:
             return session.get_one(Job, job_id)
+
+    def delete_checkpoint(self, checkpoint_id: uuid.UUID) -> None:
+        with transaction(self.sessions) as session:
+            checkpoints.delete(session, self.tenant_id, checkpoint_id)
 
     def delete_dataset(self, dataset_id: uuid.UUID) -> None:
         with transaction(self.sessions) as session:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.services import services_of
 from api.transactions import Transaction
+from api.web.choices import MOST, with_named
 from api.web.compare.view import areas, paired, settings_that_differ, unshared
 from api.web.cursors import Cursor, as_id, given
 from api.web.results.figures import split_figures
@@ -22,7 +23,6 @@ from persistence.tables import Job
 
 router = APIRouter(include_in_schema=False)
 
-_CHOICES = 200
 _TILES = 24
 
 TwoJobs = Annotated[list[Cursor], Query(max_length=20)]
@@ -32,9 +32,13 @@ After = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 @router.get("/compare")
 def compare_page(request: Request, session: Transaction, visitor: Visited, job: TwoJobs = []) -> Response:  # noqa: B006 - FastAPI copies the default
     """Metrics of two jobs side by side; with fewer or more than two, a form to choose them."""
-    finished = jobs.list_page(session, visitor.tenant_id, status="succeeded", limit=_CHOICES).rows
+    finished = jobs.list_page(session, visitor.tenant_id, status="succeeded", limit=MOST).rows
     wanted = [jobs.get(session, visitor.tenant_id, id_) for id_ in map(as_id, job) if id_ is not None]
-    values: dict[str, Any] = {"choices": finished, "chosen": [row.id for row in wanted], "pair": None}
+    values: dict[str, Any] = {
+        "choices": with_named(finished, wanted),
+        "chosen": [row.id for row in wanted],
+        "pair": None,
+    }
     if len(wanted) == 2:
         values |= _pair(session, visitor, request, wanted[0], wanted[1])
     return render(request, "compare/page.html", **values)
