@@ -19,10 +19,17 @@ from tests.web.forms import form
 from tests.web.results import finish_with_result, job_with_result, result
 
 
-def test_an_empty_list_says_what_to_do(visitor: TestClient) -> None:
-    page = visitor.get("/jobs").text
+def main(page: str) -> str:
+    """What stands below the navigation."""
+    return page.split("<main")[1]
+
+
+def test_an_empty_list_says_what_to_do(visitor: TestClient, seeds: Seeds) -> None:
+    page = main(visitor.get("/jobs").text)
     assert "No jobs yet" in page
-    assert 'href="/datasets"' in page
+    assert '<a class="button" href="/datasets">Upload a data set</a>' in page
+    seeds.dataset()
+    assert '<a class="button" href="/jobs/new">Submit the first job</a>' in main(visitor.get("/jobs").text)
 
 
 def test_the_list_is_filtered_by_status_data_set_and_name(visitor: TestClient, seeds: Seeds) -> None:
@@ -139,6 +146,13 @@ def test_a_read_key_may_look_and_not_submit(browser: TestClient, read_visitor: T
     for page in ("/jobs", "/datasets", "/checkpoints"):
         assert '<button class="primary"' not in read_visitor.get(page).text
     assert "New job" not in read_visitor.get(f"/datasets/{sent['dataset']}").text
+    # Nor is anything offered that would be refused; the page says why.
+    for page in ("/jobs", "/jobs/new", f"/jobs/new?dataset={sent['dataset']}"):
+        told = main(read_visitor.get(page).text)
+        assert "one of scope <code>write</code>" in told
+        assert 'href="/jobs/new"' not in told
+        assert "<form" not in told
+    assert 'href="/jobs/new"' not in main(read_visitor.get("/compare").text)
     refused = read_visitor.post("/jobs", data=sent)
     assert refused.status_code == 403
     assert "scope" in refused.text
