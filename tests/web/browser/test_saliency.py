@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from sqlalchemy import text
 
+from persistence.database import transaction
 from tests.web.browser.conftest import SCREENSHOTS
 from tests.web.browser.stack import Stack
 from tests.web.browser.test_look import PHONE, fold_menu, violations
@@ -267,3 +269,26 @@ def test_the_images_fit_a_phone(open_context: Open, logged_in: dict[str, object]
         if place == address:
             page.screenshot(path=SCREENSHOTS / "samples-phone.png")
     page.screenshot(path=SCREENSHOTS / "insight-phone.png", full_page=True)
+
+
+def test_without_the_data_set_masks_and_maps_are_still_to_be_seen(
+    open_context: Open, logged_in: dict[str, object], stack: Stack, finished_job: uuid.UUID
+) -> None:
+    orphan = stack.twin(finished_job, name="Without its images")
+    with transaction(stack.sessions) as session:
+        session.execute(text("update jobs set dataset_id = null where id = :id"), {"id": orphan})
+    page = open_context(storage_state=logged_in, reduced_motion="reduce").new_page()
+    # Any picture that is gone would be an error in the console, for which the test fails.
+    page.goto(f"{stack.url}/jobs/{orphan}/samples?view=before", wait_until="networkidle")
+    expect(page.get_by_text("The data set was deleted, and its images with it")).to_be_visible()
+    expect(page.locator(".tile img").first).to_have_attribute("src", re.compile("view=mask"))
+    page.locator(".tile").first.click()
+    expect(page.locator("#sample-dialog")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    pictures = page.locator("#sample-dialog [data-picture]")
+    expect(pictures).to_have_count(3)
+    assert pictures.evaluate_all("(images) => images.every((image) => image.naturalWidth)")
+    expect(page.locator("img.overlay").first).to_have_css("opacity", "1")
+    expect(page.get_by_text("The image was deleted with its data set")).to_be_visible()
+    assert violations(page) == []
+    page.screenshot(path=SCREENSHOTS / "sample-without-data-set.png")
