@@ -289,10 +289,9 @@ def test_without_the_data_set_masks_and_maps_are_still_to_be_seen(
     expect(page.locator(".tile img").first).to_have_attribute("src", re.compile("view=mask"))
     page.locator(".tile").first.click()
     expect(page.locator("#sample-dialog")).to_be_visible()
-    page.wait_for_load_state("networkidle")
-    pictures = page.locator("#sample-dialog [data-picture]")
-    expect(pictures).to_have_count(3)
-    assert pictures.evaluate_all("(images) => images.every((image) => image.naturalWidth)")
+    expect(page.locator("#sample-dialog [data-picture]")).to_have_count(3)
+    drawn = "[...document.querySelectorAll('#sample-dialog [data-picture]')].every((image) => image.naturalWidth)"
+    page.wait_for_function(drawn)
     expect(page.locator("img.overlay").first).to_have_css("opacity", "1")
     expect(page.get_by_text("The image was deleted with its data set")).to_be_visible()
     assert violations(page) == []
