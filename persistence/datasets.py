@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ __all__ = [
     "list_page",
     "mark_dispatched",
     "renew",
+    "some",
     "take_back_expired",
     "undispatched",
 ]
@@ -67,6 +68,11 @@ def get(session: Session, tenant_id: uuid.UUID, dataset_id: uuid.UUID) -> Datase
     if dataset is None:
         raise NotFound("dataset", dataset_id)
     return dataset
+
+
+def some(session: Session, tenant_id: uuid.UUID, ids: Collection[uuid.UUID]) -> Sequence[Dataset]:
+    """The tenant's data sets of these ids; those that are not there are left out."""
+    return session.scalars(select(Dataset).where(Dataset.tenant_id == tenant_id, Dataset.id.in_(ids))).all()
 
 
 def list_page(

@@ -14,10 +14,12 @@ from persistence.tables import Sample
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One image that the two finetuned models see differently."""
+    """One image, of `width` × `height` pixels, that the two finetuned models see differently."""
 
     index: int
     split: str
+    width: int
+    height: int
     label: int
     first_predicted: int
     first_confidence: float
@@ -44,6 +46,8 @@ def page(
         select(
             one.index,
             one.split,
+            one.width,
+            one.height,
             one.label,
             one.predicted_after,
             one.confidence_after,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -35,7 +35,7 @@ from persistence.pages import Page, cut
 from persistence.sample_filters import EVERYTHING, SampleFilters
 from persistence.tables import Job, Sample, SampleBand, SampleCount
 
-__all__ = ["SampleFilters", "Sort", "copy_in", "get", "page"]
+__all__ = ["SampleFilters", "Sort", "copy_in", "get", "page", "sizes", "some"]
 
 Sort = Literal["index", "masked_fraction", "confidence_drop", "heatmap_distance"]
 
@@ -143,6 +143,20 @@ def get(session: Session, job_id: uuid.UUID, index: int) -> Sample:
     if sample is None:
         raise NotFound("sample", index)
     return sample
+
+
+def some(session: Session, job_id: uuid.UUID, indices: Collection[int]) -> Sequence[Sample]:
+    """The whole samples of these indices, in their order; those that are not there are left out."""
+    wanted = Sample.index.in_(indices)
+    return session.scalars(select(Sample).where(Sample.job_id == job_id, wanted).order_by(Sample.index)).all()
+
+
+def sizes(session: Session, job_id: uuid.UUID, indices: Collection[int]) -> dict[int, tuple[int, int]]:
+    """(width, height) in pixels of these samples, by index; those that are not there are left out."""
+    found = select(Sample.index, Sample.width, Sample.height).where(
+        Sample.job_id == job_id, Sample.index == func.any(list(indices))
+    )
+    return {index: (width, height) for index, width, height in session.execute(found)}
 
 
 def _merged(job_id: uuid.UUID, filters: SampleFilters, place: _Place, limit: int) -> Select[Any, Any]:

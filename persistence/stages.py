@@ -49,3 +49,14 @@ def spans(rows: Sequence[StageTransition], finished_at: datetime | None) -> list
             left_at = following.entered_at if following.attempt == row.attempt else None
         found.append(StageSpan(row.attempt, row.stage, row.iteration, row.entered_at, left_at))
     return found
+
+
+def from_checkpoint(job: Job, found: Sequence[StageSpan]) -> bool:
+    """Whether the job starts from a checkpoint, or did: one that was deleted shows by the training it did not need.
+
+    `found` are the job's spans. Once the checkpoint is gone, nothing tells of it in a job that never came past it.
+    """
+    if job.checkpoint_id is not None:
+        return True
+    entered = {span.stage for span in found}
+    return "masking" in entered and "training_erm" not in entered

@@ -19,7 +19,8 @@ from api.problems import responses
 from api.readiness import archive_of
 from api.rendering.pictures import MEDIA_TYPES
 from api.samples.deferred import DeferredResponse
-from api.samples.export import csv_lines, fiftyone_folder, rows
+from api.samples.export import csv_lines, rows
+from api.samples.fiftyone import fiftyone_folder
 from api.samples.picture import ImageBytes, Picture
 from api.samples.reading import dataset_of, names_of, sample_detail, sample_read
 from api.samples.schemas import (
@@ -93,7 +94,7 @@ def export_job_samples(
     """
     job = jobs.get(session, caller.tenant_id, job_id)
     services = services_of(request)
-    pages = rows(services.sessions, job, query, query.limit)
+    pages = rows(services.sessions, job, query, query.limit, whole=query.format == "fiftyone")
     headers = {"Cache-Control": "no-store", "Content-Disposition": f'attachment; filename="samples-{job.id}.csv"'}
     if query.format == "csv":
         return StreamingResponse(csv_lines(pages), media_type="text/csv; charset=utf-8", headers=headers)
@@ -101,7 +102,8 @@ def export_job_samples(
     if dataset is None:
         raise ApiError("job_without_dataset", f"The data set of job {job.id} was deleted, and its images with it.")
     headers["Content-Disposition"] = f'attachment; filename="samples-{job.id}.zip"'
-    folder = fiftyone_folder(pages, services.store, archive_of(dataset), names_of(job, dataset))
+    config = JobConfig.model_validate(job.config)
+    folder = fiftyone_folder(pages, services.store, archive_of(dataset), names_of(job, dataset), config)
     return StreamingResponse(folder, media_type="application/zip", headers=headers)
 
 
@@ -157,10 +159,13 @@ def picture_of(session: Session, job: Job, sample: Sample, query: PictureQuery) 
     """Everything that a picture needs, to be drawn later. Raises `ApiError` (410) once the data set is deleted."""
     config = JobConfig.model_validate(job.config)
     source = None
-    if query.view != "mask":
+    if query.view not in ("mask", "map"):
         dataset = dataset_of(session, job)
         if dataset is None:
-            detail = f"The data set of job {job.id} was deleted, and its images with it; masks can still be drawn."
+            detail = (
+                f"The data set of job {job.id} was deleted, and its images with it; "
+                "masks and maps without the image can still be drawn."
+            )
             raise ApiError("job_without_dataset", detail)
         image = datasets.get_image(session, dataset.id, sample.index)
         source = ImageBytes(archive_of(dataset), image.offset, image.length)

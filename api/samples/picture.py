@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import structlog
 
 from api.rendering.heatmap import Box, Rgb, heatmap
@@ -70,12 +71,17 @@ class Picture:
         query = self.query
         if query.view == "mask":
             return encode(mask_picture(unpack_mask(self.mask, self.height, self.width)), query.format, query.max_side)
+        if query.view == "map":
+            nothing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
+            return encode(heatmap(nothing, self._cam(), self.box, alone=True), query.format, query.max_side)
         if self.source is None:
-            raise LookupError("only a mask can be drawn without the image")
+            raise LookupError("only masks and maps can be drawn without the image")
         pixels = self.source.pixels(store, self.height, self.width)
         if query.view == "masked":
             pixels = masked(pixels, unpack_mask(self.mask, self.height, self.width), self.fill)
-        elif query.view in ("heatmap", "map"):
-            cam = np.frombuffer(self.cam, dtype="<f2").reshape(self.cam_shape).astype(np.float32)
-            pixels = heatmap(pixels, cam, self.box, alone=query.view == "map")
+        elif query.view == "heatmap":
+            pixels = heatmap(pixels, self._cam(), self.box)
         return encode(pixels, query.format, query.max_side)
+
+    def _cam(self) -> npt.NDArray[np.float32]:
+        return np.frombuffer(self.cam, dtype="<f2").reshape(self.cam_shape).astype(np.float32)

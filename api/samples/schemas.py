@@ -138,8 +138,8 @@ class ExportQuery(SampleSelection):
 
     format: Literal["csv", "fiftyone"] = Field(
         default="csv",
-        description="csv: a table. fiftyone: a zip of `data/` and `labels.json`, which FiftyOne loads as "
-        "`fo.types.FiftyOneImageClassificationDataset`.",
+        description="csv: a table. fiftyone: a zip of images, heatmaps, masks and `samples.json`, which FiftyOne, once "
+        "it is unpacked, loads as `fo.types.FiftyOneDataset`.",
         examples=["csv"],
     )
     limit: int | None = Field(default=None, ge=1, le=10_000_000, description="Only the first so many.", examples=[1000])
@@ -163,8 +163,8 @@ class PictureQuery(BaseModel):
     view: View = Field(
         default="original",
         description="original: the image. heatmap: what the model looked at, over the image; parts that the network "
-        "never saw are dark. map: the same without the image. mask: white = kept, black = masked. "
-        "masked: the image as finetuning saw it.",
+        "never saw are dark. map: the same without the image, which it does not need. mask: white = kept, black = "
+        "masked. masked: the image as finetuning saw it.",
         examples=["heatmap"],
     )
     model: Model = Field(

@@ -25,6 +25,15 @@ def points(value: float | None) -> str:
     return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):.1f}"
 
 
+def decimals(value: float | None, digits: int = 4, *, signed: bool = False) -> str:
+    """0.0213 → "0.0213", as a difference "+0.0213", with a real minus sign."""
+    if value is None:
+        return MISSING
+    text = f"{abs(value):.{digits}f}"
+    sign = "±" if signed and float(text) == 0 else "−" if value < 0 else "+" if signed else ""
+    return sign + text
+
+
 def count(value: int | float | None) -> str:
     """12345 → "12,345"."""
     return MISSING if value is None else f"{value:,.0f}"
@@ -79,10 +88,14 @@ def time_tag(moment: datetime | None) -> Markup | str:
     """`<time>`: relative, with the exact moment on hover; the page's script keeps it fresh."""
     if moment is None:
         return MISSING
-    exact = moment.astimezone(UTC)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        exact.isoformat(timespec="seconds"), exact.strftime("%Y-%m-%d %H:%M:%S UTC"), ago(exact)
+        moment.astimezone(UTC).isoformat(timespec="seconds"), exact(moment), ago(moment)
     )
+
+
+def exact(moment: datetime) -> str:
+    """ "2026-01-31 12:00:00 UTC", whatever zone the moment came in."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def short(text: object, length: int = 8) -> str:

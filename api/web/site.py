@@ -14,6 +14,7 @@ from api.web.insight.pages import router as insight
 from api.web.jobs.listing import router as job_list
 from api.web.jobs.pages import router as jobs
 from api.web.jobs.submitting import router as submitting
+from api.web.jobs.whole_log import router as whole_log
 from api.web.login.endpoints import router as login
 from api.web.middleware import PageMiddleware
 from api.web.report.endpoints import router as report
@@ -39,6 +40,7 @@ _ROUTERS = (
     job_list,
     submitting,
     jobs,
+    whole_log,
     report,
     compare,
     insight,

@@ -14,6 +14,7 @@ from api import cookies
 from api.web import assets, formats
 from api.web.charts.intervals import interval_axis
 from api.web.datasets.view import split_order
+from api.web.pixels import is_small
 from api.web.visitors import visitor_in
 
 FOLDER: Final = Path(__file__).parent
@@ -39,14 +40,16 @@ def environment() -> Environment:
         formats.size,
         formats.duration,
         formats.time_tag,
+        formats.ago,
+        formats.exact,
         formats.short,
         formats.words,
-        formats.bound,
         formats.sentence,
     ):
         made.filters[filter_.__name__] = filter_
     made.filters["by_split"] = lambda pairs: sorted(pairs, key=lambda pair: split_order(pair[0]))
     made.tests["under"] = formats.is_under
+    made.tests["small"] = lambda image: is_small(image.width, image.height)
     made.globals["interval_axis"] = interval_axis
     made.globals["plural"] = formats.plural
     return made

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 from sqlalchemy.orm import Session, sessionmaker
 
-from masktune_core.config import JobConfig
+from masktune_core.config import JobConfig, Stage
 from persistence import (
     api_keys,
     artifacts,
@@ -51,19 +51,45 @@ REPORT = {
 }
 
 
-def picture(index: int) -> npt.NDArray[np.uint8]:
+def picture(index: int, side: int = SIDE) -> npt.NDArray[np.uint8]:
     """The image number `index` of a seeded data set."""
-    return np.random.default_rng(index).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    return np.random.default_rng(index).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
-def keep_mask(index: int) -> npt.NDArray[np.bool_]:
+def keep_mask(index: int, side: int = SIDE) -> npt.NDArray[np.bool_]:
     """The keep mask of a seeded sample."""
-    return np.random.default_rng(1000 + index).random((SIDE, SIDE)) < 0.8
+    return np.random.default_rng(1000 + index).random((side, side)) < 0.8
 
 
 def cam(index: int, *, after: bool) -> npt.NDArray[np.float16]:
     """The CAM grid of a seeded sample."""
     return np.random.default_rng(2000 + 2 * index + after).random((3, 4)).astype(np.float16)
+
+
+def cluster(**changes: Any) -> dict[str, Any]:
+    """A shortcut in the top left corner, as a trainer reports it."""
+    found = {
+        "images": 90,
+        "share": 0.9,
+        "top": 0.1,
+        "left": 0.1,
+        "radius": 0.01,
+        "masked_fraction": 0.04,
+        "overlap": 0.8,
+        "similarity": 0.9,
+        "tightness": 0.72,
+        "examples": [0, 2],
+    }
+    return found | changes
+
+
+def two_classes() -> dict[str, Any]:
+    """What a job over the seeded data set relied on."""
+    classes = [
+        {"label": 0, "name": "0-4", "images": 110, "masked": 100, "clusters": [cluster()]},
+        {"label": 1, "name": "5-9", "images": 3, "masked": 0, "clusters": []},
+    ]
+    return {"grid": 2, "clustered": 113, "classes": classes}
 
 
 class Seeds:
@@ -92,14 +118,14 @@ class Seeds:
             datasets.finish_invalid(session, dataset_id, claim.token, [problem], 1)
         return dataset_id
 
-    def pictured_dataset(self) -> uuid.UUID:
-        """Six PNG images of 12×12 pixels, one after the other in one stored object."""
+    def pictured_dataset(self, side: int = SIDE) -> uuid.UUID:
+        """Six PNG images of `side`×`side` pixels, one after the other in one stored object."""
         archive, rows = io.BytesIO(), []
         for index in range(IMAGES):
             offset = archive.tell()
-            Image.fromarray(picture(index)).save(archive, "PNG")
+            Image.fromarray(picture(index, side)).save(archive, "PNG")
             length = archive.tell() - offset
-            rows.append(image_row(index, offset=offset, length=length, width=SIDE, height=SIDE))
+            rows.append(image_row(index, offset=offset, length=length, width=side, height=side))
         with self.store.writer() as writer:
             writer.write(archive.getvalue())
             stored = writer.commit()
@@ -139,13 +165,19 @@ class Seeds:
             checkpoints.finish_ready(session, made.id, claim.token, content_sha256=sha256, size=len(content))
             return made.id
 
-    def job(self, dataset_id: uuid.UUID | None = None, config: JobConfig | None = None) -> uuid.UUID:
+    def job(
+        self,
+        dataset_id: uuid.UUID | None = None,
+        config: JobConfig | None = None,
+        checkpoint_id: uuid.UUID | None = None,
+    ) -> uuid.UUID:
         dataset_id = dataset_id or self.dataset()
         with transaction(self.sessions) as session:
             job, _ = jobs.create(
                 session,
                 tenant_id=self.tenant_id,
                 dataset_id=dataset_id,
+                checkpoint_id=checkpoint_id,
                 name="job",
                 config=config or JobConfig(),
             )
@@ -159,6 +191,12 @@ class Seeds:
     def event(self, job_id: uuid.UUID, kind: str, data: dict[str, Any]) -> None:
         with transaction(self.sessions) as session:
             events.append(session, job_id, kind, data)
+
+    def stages(self, job_id: uuid.UUID, token: uuid.UUID, *names: Stage) -> None:
+        """Have the attempt enter these stages, those of a round in the first one."""
+        for name in names:
+            with transaction(self.sessions) as session:
+                jobs.enter_stage(session, job_id, token, name, int(name in ("masking", "finetuning")))
 
     def progress(self, job_id: uuid.UUID, token: uuid.UUID, data: dict[str, Any]) -> None:
         with transaction(self.sessions) as session:
@@ -176,27 +214,14 @@ class Seeds:
         with transaction(self.sessions) as session:
             samples.copy_in(session, job_id, token, rows)
 
-    def insight(self, job_id: uuid.UUID, token: uuid.UUID) -> None:
-        """Two classes on a grid of 2×2: the first has a shortcut in the top left corner, the second nothing masked."""
-        cluster = {
-            "images": 90,
-            "share": 0.9,
-            "top": 0.1,
-            "left": 0.1,
-            "radius": 0.01,
-            "masked_fraction": 0.04,
-            "overlap": 0.8,
-            "similarity": 0.9,
-            "tightness": 0.72,
-            "examples": [0, 2],
-        }
-        classes = [
-            {"label": 0, "name": "0-4", "images": 110, "masked": 100, "clusters": [cluster]},
-            {"label": 1, "name": "5-9", "images": 3, "masked": 0, "clusters": []},
-        ]
-        maps = zlib.compress(bytes(range(9 * 4)))
+    def insight(
+        self, job_id: uuid.UUID, token: uuid.UUID, report: dict[str, Any] | None = None, maps: bytes | None = None
+    ) -> None:
+        """By default two classes on a grid of 2×2: the first has a shortcut in the top left corner, the second nothing
+        masked. `maps` are the levels, by default the numbers from 0 on."""
+        maps = bytes(range(9 * 4)) if maps is None else maps
         with transaction(self.sessions) as session:
-            insights.put(session, job_id, token, {"grid": 2, "clustered": 113, "classes": classes}, maps)
+            insights.put(session, job_id, token, report or two_classes(), zlib.compress(maps))
 
     def artifact(self, job_id: uuid.UUID, token: uuid.UUID, name: str, content: bytes) -> str:
         sha256 = self.put(content)
@@ -250,6 +275,10 @@ class Seeds:
         with transaction(self.sessions) as session:
             return session.get_one(Job, job_id)
 
+    def delete_checkpoint(self, checkpoint_id: uuid.UUID) -> None:
+        with transaction(self.sessions) as session:
+            checkpoints.delete(session, self.tenant_id, checkpoint_id)
+
     def delete_dataset(self, dataset_id: uuid.UUID) -> None:
         with transaction(self.sessions) as session:
             datasets.delete(session, self.tenant_id, dataset_id)
@@ -259,9 +288,9 @@ class Seeds:
             return len(uploads.list_page(session, self.tenant_id).rows)
 
 
-def pictured_sample(index: int) -> dict[str, Any]:
+def pictured_sample(index: int, side: int = SIDE) -> dict[str, Any]:
     """Before it is right on even indices, after on those that 3 divides."""
-    keep = keep_mask(index)
+    keep = keep_mask(index, side)
     label = index % 2
     return sample_row(
         index,
@@ -272,8 +301,8 @@ def pictured_sample(index: int) -> dict[str, Any]:
         predicted_after=label if index % 3 == 0 else 1 - label,
         confidence_after=0.5 + index / 20,
         masked_fraction=float((~keep).mean()),
-        height=SIDE,
-        width=SIDE,
+        height=side,
+        width=side,
         cam_height=3,
         cam_width=4,
         cam_before=cam(index, after=False).tobytes(),

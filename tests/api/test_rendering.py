@@ -15,6 +15,7 @@ from PIL import Image
 
 from api.rendering.colours import SCALE, colour
 from api.rendering.heatmap import heatmap
+from api.rendering.levels import map_levels
 from api.rendering.masks import mask_picture, masked, unpack_mask
 from api.rendering.pictures import decode, encode, media_type_of
 from api.rendering.upsampling import upsample
@@ -98,6 +99,19 @@ def test_bands_leave_no_seam() -> None:
     full = upsample(cam, 700, 20)
     expected = (image >> 1) + (colour((full - full.min()) / (full.max() - full.min())) >> 1)
     assert np.array_equal(heatmap(image, cam, (0, 0, 700, 20)), expected)
+
+
+def test_levels_of_a_large_image_have_its_shape_and_keep_to_the_box() -> None:
+    hot = np.array([[0, 1], [0, 0]], dtype=np.float32)
+    drawn = map_levels(hot, (100, 0, 1000, 2000), 1200, 2000, 200)
+    assert drawn.shape == (120, 200)
+    assert drawn[:10].max() == drawn[110:].max() == 0
+    assert (drawn[10:110].max(), drawn[10:110].min()) == (255, 0)
+    assert drawn[10, 199] == 255
+    # A small one is drawn as it is, and what the network looked at nowhere is nothing.
+    assert map_levels(hot, (0, 0, 6, 6), 6, 6, 200).shape == (6, 6)
+    assert map_levels(np.ones((2, 2), dtype=np.float32), (0, 0, 6, 6), 6, 6, 200).max() == 0
+    assert map_levels(hot, (5, 0, 1, 3000), 11, 3000, 30).shape == (1, 30)
 
 
 def test_an_all_zero_map_is_drawn_as_ignored() -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from api.rendering.colours import SCALE
 from api.rendering.heatmap import heatmap
 from masktune_core.config import InputConfig, JobConfig, MaskingConfig
 from tests.api.seeds import IMAGES, SIDE, Seeds, cam, keep_mask, picture, pictured_sample
@@ -164,14 +165,17 @@ def test_pictures_of_a_running_job_are_asked_for_again(client: TestClient, seeds
     assert response.headers["cache-control"] == "private, no-cache"
 
 
-def test_without_its_data_set_only_masks_are_left(client: TestClient, seeds: Seeds) -> None:
+def test_without_its_data_set_only_masks_and_maps_are_left(client: TestClient, seeds: Seeds) -> None:
     job_id = seeds.finished_job()
+    drawn = client.get(f"/v1/jobs/{job_id}/samples/0/image?view=map&model=after").content
     dataset_id = seeds.look(job_id).dataset_id
     assert dataset_id is not None
     seeds.delete_dataset(dataset_id)
     path = f"/v1/jobs/{job_id}/samples/0/image"
-    problem(client.get(path), 410, "job_without_dataset")
+    for view in ("original", "heatmap", "masked"):
+        problem(client.get(path, params={"view": view}), 410, "job_without_dataset")
     assert client.get(path, params={"view": "mask"}).status_code == 200
+    assert client.get(path, params={"view": "map", "model": "after"}).content == drawn
     sample = client.get(f"/v1/jobs/{job_id}/samples/0").json()
     assert (sample["class_name"], sample["group_name"], sample["label"]) == (None, None, 0)
 
@@ -226,16 +230,30 @@ def test_a_selection_is_taken_away_as_a_folder_for_fiftyone(client: TestClient, 
     assert answer.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == ["data/00000004.png", "data/00000005.png", "labels.json"]
-        with Image.open(archive.open("data/00000004.png")) as image:
-            assert np.array_equal(np.asarray(image), picture(4))
-        told = json.loads(archive.read("labels.json"))
-    assert told["classes"] == ["0-4", "5-9"]
-    assert list(told["labels"]) == ["00000004", "00000005"]
-    label = told["labels"]["00000005"]
-    assert label["label"] == 1
-    assert label["attributes"]["predicted_before"] == "0-4"
-    assert label["attributes"]["name"] == "images/0005.png"
+        files = {
+            name: np.asarray(Image.open(archive.open(name))) for name in archive.namelist() if name.endswith(".png")
+        }
+        metadata, told = (json.loads(archive.read(f"{name}.json")) for name in ("metadata", "samples"))
+        assert len(archive.namelist()) == len(files) + 2
+    # With a version FiftyOne would take the file for one that it wrote itself.
+    assert metadata == {
+        "media_type": "image",
+        "info": {"default_classes": ["0-4", "5-9"], "default_mask_targets": {"255": "masked"}},
+    }
+    first, second = told["samples"]
+    named = [*(each["filepath"] for each in (first, second)), *(each["mask"]["mask_path"] for each in (first, second))]
+    named += [each[f"heatmap_{side}"]["map_path"] for each in (first, second) for side in ("before", "after")]
+    assert sorted(named) == sorted(files)
+    assert first["filepath"] == "data/00000004.png"
+    assert np.array_equal(files["data/00000004.png"], picture(4))
+    assert np.array_equal(files["fields/mask/00000004.png"] == 0, keep_mask(4))
+    for side in ("before", "after"):
+        shown = draw(client, job_id, 4, view="map", model=side)
+        assert np.array_equal(SCALE[files[f"fields/heatmap_{side}/00000004.png"]], shown)
+    assert second["ground_truth"] == {"_cls": "Classification", "label": "5-9"}
+    assert second["prediction_before"] == {"_cls": "Classification", "label": "0-4", "confidence": 0.9}
+    assert (second["name"], second["index"], second["tags"]) == ("images/0005.png", 5, ["test:biased"])
+    assert (first["tags"], first["flipped"]) == (["test:biased", "broken"], "broken")
 
 
 def test_chosen_samples_are_taken_away_alone(client: TestClient, seeds: Seeds) -> None:
@@ -246,7 +264,8 @@ def test_chosen_samples_are_taken_away_alone(client: TestClient, seeds: Seeds) -
     assert [row["index"] for row in table] == ["1", "3", "5"]
     folder = client.get(address, params=chosen | {"format": "fiftyone"})
     with zipfile.ZipFile(io.BytesIO(folder.content)) as archive:
-        assert archive.namelist() == [f"data/0000000{index}.png" for index in (1, 3, 5)] + ["labels.json"]
+        images = [name for name in archive.namelist() if name.startswith("data/")]
+        assert images == [f"data/0000000{index}.png" for index in (1, 3, 5)]
     counted = client.get(f"/v1/jobs/{job_id}/samples/total", params=chosen | {"min_confidence": 0.6}).json()
     assert counted == {"total": 2}
     refused = problem(client.get(address, params={"indices": ",".join(["1"] * 501)}), 422, "invalid_request")

@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import Any
 
-from tests.api.seeds import Seeds
+from tests.api.seeds import IMAGES, SIDE, Seeds, pictured_sample
 
 GROUPS = ("0-4 · square=no", "0-4 · square=yes", "5-9 · square=no", "5-9 · square=yes")
 
@@ -69,22 +69,29 @@ def result(worst_before: float = 0.41, worst_after: float = 0.97) -> dict[str, A
     }
 
 
-def job_with_result(seeds: Seeds, found: dict[str, Any] | None = None, **changes: Any) -> uuid.UUID:
-    """A succeeded job over pictured images with samples, metrics and a result file; `changes` go into the result."""
-    job_id = seeds.job(seeds.pictured_dataset())
-    finish_with_result(seeds, job_id, found, **changes)
+def job_with_result(
+    seeds: Seeds, found: dict[str, Any] | None = None, *, side: int = SIDE, **changes: Any
+) -> uuid.UUID:
+    """A succeeded job over pictured images, of `side` pixels, with everything that a job leaves behind.
+
+    `changes` go into the result.
+    """
+    job_id = seeds.job(seeds.pictured_dataset(side))
+    finish_with_result(seeds, job_id, found, side=side, **changes)
     return job_id
 
 
-def finish_with_result(seeds: Seeds, job_id: uuid.UUID, found: dict[str, Any] | None = None, **changes: Any) -> None:
-    from tests.api.seeds import IMAGES, pictured_sample
-
+def finish_with_result(
+    seeds: Seeds, job_id: uuid.UUID, found: dict[str, Any] | None = None, *, side: int = SIDE, **changes: Any
+) -> None:
+    """End a queued job with samples, metrics, a result file and what it relied on."""
     token = seeds.claim(job_id)
-    seeds.samples(job_id, token, [pictured_sample(index) for index in range(IMAGES)])
+    seeds.samples(job_id, token, [pictured_sample(index, side) for index in range(IMAGES)])
     seeds.metrics(job_id, token, [metric("training_erm", epoch, "loss", 1 / epoch) for epoch in (1, 2, 3)])
     seeds.metrics(job_id, token, [metric("finetuning", 1, "accuracy", 0.9, iteration=1)])
     seeds.artifact(job_id, token, "result.json", json.dumps((found or result()) | changes).encode())
     seeds.artifact(job_id, token, "masktune.safetensors", b"weights")
+    seeds.insight(job_id, token)
     seeds.finish(job_id, token)
 
 

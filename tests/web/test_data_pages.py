@@ -13,6 +13,7 @@ from api.web.datasets.view import counts
 from persistence.tables import Dataset
 from tests.api.seeds import Seeds
 from tests.web.conftest import csrf_of
+from tests.web.test_links import invalid_checkpoint
 
 
 def test_the_lists_offer_an_upload_and_name_what_is_there(visitor: TestClient, seeds: Seeds) -> None:
@@ -21,6 +22,25 @@ def test_the_lists_offer_an_upload_and_name_what_is_there(visitor: TestClient, s
     dataset_id, checkpoint_id = seeds.dataset(), seeds.checkpoint()
     assert f"/datasets/{dataset_id}" in visitor.get("/datasets").text
     assert f"/checkpoints/{checkpoint_id}" in visitor.get("/checkpoints").text
+
+
+def test_a_list_with_nothing_in_it_says_what_it_is_for(visitor: TestClient, seeds: Seeds) -> None:
+    told = {"datasets": "No data sets yet", "checkpoints": "No checkpoints yet"}
+    for noun, title in told.items():
+        assert f"<h2>{title}</h2>" in visitor.get(f"/{noun}").text
+    seeds.dataset()
+    seeds.checkpoint()
+    for noun, title in told.items():
+        assert title not in visitor.get(f"/{noun}").text
+
+
+def test_every_key_that_does_not_fit_is_there(visitor: TestClient, seeds: Seeds) -> None:
+    missing, unexpected = ([f"{noun}.{number}.weight" for number in range(250)] for noun in ("layer", "block"))
+    made = invalid_checkpoint(seeds, {"missing": missing, "unexpected": unexpected[:3], "misshapen": []})
+    page = visitor.get(f"/checkpoints/{made}").text
+    assert re.findall(r"<li><code>([^<]+)</code>", page) == missing + unexpected[:3]
+    assert re.findall(r"<summary>([^<]+)</summary>\s*<ul", page) == ["50 more keys"]
+    assert page.index("layer.199.weight") < page.index("50 more keys") < page.index("layer.200.weight")
 
 
 def test_a_row_asks_again_only_while_the_check_lasts(visitor: TestClient, seeds: Seeds) -> None:

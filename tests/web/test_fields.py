@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from api.web.jobs.fields import PREFIX, changes, fields, place_of, sections, text_of, texts
 from masktune_core.config import PRESETS, JobConfig, resolve_config
@@ -32,11 +33,31 @@ def test_every_field_of_the_configuration_has_a_place_and_its_description() -> N
 
 def test_a_field_knows_its_kind_its_bounds_and_whether_it_may_be_empty() -> None:
     epochs, rate, crop = (fields()[path] for path in ("erm.epochs", "finetune.lr", "input.augment.random_resized_crop"))
-    assert (epochs.kind, epochs.lowest, epochs.highest, epochs.optional) == ("whole", 1, 10_000, False)
+    assert (epochs.kind, epochs.bounds, epochs.optional) == ("whole", "1 to 10,000", False)
     assert (rate.kind, rate.optional) == ("number", True)
     assert (crop.kind, crop.optional) == ("list", True)
     assert fields()["masking.strategy"].choices == ("masktune", "random", "none")
     assert fields()["model.pretrained"].kind == "switch"
+
+
+@pytest.mark.parametrize(
+    ("path", "bounds", "refused", "accepted"),
+    [
+        ("erm.optimizer.lr", "above 0, at most 100", 0, 100),
+        ("erm.optimizer.momentum", "at least 0, below 1", 1, 0),
+        ("input.augment.translate", "0 to 1", 1.1, 1),
+        ("model.cam_layer", "", None, None),
+    ],
+)
+def test_a_limit_that_is_refused_is_not_told_as_one_that_is_not(
+    path: str, bounds: str, refused: float | None, accepted: float | None
+) -> None:
+    assert fields()[path].bounds == bounds
+    if refused is not None and accepted is not None:
+        base = JobConfig()
+        resolve_config(None, changes(filled(base, **{path: str(accepted)}), base))
+        with pytest.raises(ValidationError):
+            resolve_config(None, changes(filled(base, **{path: str(refused)}), base))
 
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])

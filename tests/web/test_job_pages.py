@@ -1,4 +1,4 @@
-"""Pages about jobs: the list, the form, a job, two jobs, the report."""
+"""Pages about jobs: the list, the form, a job."""
 
 from __future__ import annotations
 
@@ -11,34 +11,25 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
-from api.web.jobs.fields import PREFIX, texts
-from masktune_core.config import PRESETS
 from persistence.database import transaction
 from persistence.tables import Dataset, Tenant
 from tests.api.seeds import Seeds
 from tests.web.conftest import csrf_of
+from tests.web.forms import form
 from tests.web.results import finish_with_result, job_with_result, result
 
 
-def form(browser: TestClient, dataset_id: uuid.UUID | str, **changes: str) -> dict[str, str]:
-    """The submit form with preset biased_mnist; `changes` by path, dots as two underscores."""
-    typed = {PREFIX + path.replace("__", "."): value for path, value in changes.items()}
-    values = {PREFIX + path: value for path, value in texts(PRESETS["biased_mnist"]).items()}
-    return {
-        "csrf_token": csrf_of(browser),
-        "dataset": str(dataset_id),
-        "preset": "biased_mnist",
-        "name": "by hand",
-        "idempotency_key": str(uuid.uuid4()),
-        **values,
-        **typed,
-    }
+def main(page: str) -> str:
+    """What stands below the navigation."""
+    return page.split("<main")[1]
 
 
-def test_an_empty_list_says_what_to_do(visitor: TestClient) -> None:
-    page = visitor.get("/jobs").text
+def test_an_empty_list_says_what_to_do(visitor: TestClient, seeds: Seeds) -> None:
+    page = main(visitor.get("/jobs").text)
     assert "No jobs yet" in page
-    assert 'href="/datasets"' in page
+    assert '<a class="button" href="/datasets">Upload a data set</a>' in page
+    seeds.dataset()
+    assert '<a class="button" href="/jobs/new">Submit the first job</a>' in main(visitor.get("/jobs").text)
 
 
 def test_the_list_is_filtered_by_status_data_set_and_name(visitor: TestClient, seeds: Seeds) -> None:
@@ -155,6 +146,13 @@ def test_a_read_key_may_look_and_not_submit(browser: TestClient, read_visitor: T
     for page in ("/jobs", "/datasets", "/checkpoints"):
         assert '<button class="primary"' not in read_visitor.get(page).text
     assert "New job" not in read_visitor.get(f"/datasets/{sent['dataset']}").text
+    # Nor is anything offered that would be refused; the page says why.
+    for page in ("/jobs", "/jobs/new", f"/jobs/new?dataset={sent['dataset']}"):
+        told = main(read_visitor.get(page).text)
+        assert "one of scope <code>write</code>" in told
+        assert 'href="/jobs/new"' not in told
+        assert "<form" not in told
+    assert 'href="/jobs/new"' not in main(read_visitor.get("/compare").text)
     refused = read_visitor.post("/jobs", data=sent)
     assert refused.status_code == 403
     assert "scope" in refused.text
@@ -199,11 +197,17 @@ def test_a_job_shows_what_it_found(visitor: TestClient, seeds: Seeds) -> None:
     assert "data-thresholds" in page
 
 
-def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds) -> None:
-    sent = form(visitor, seeds.pictured_dataset(), masking__strategy="random")
+@pytest.mark.parametrize(("strategy", "called"), [("random", "random masks"), ("none", "no masks")])
+def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds, strategy: str, called: str) -> None:
+    sent = form(visitor, seeds.pictured_dataset(), masking__strategy=strategy)
     job_id = uuid.UUID(visitor.post("/jobs", data=sent, follow_redirects=False).headers["location"][6:])
     finish_with_result(seeds, job_id)
-    assert '<th class="num after">random masks</th>' in visitor.get(f"/jobs/{job_id}").text
+    for page in (visitor.get(f"/jobs/{job_id}").text, visitor.get(f"/jobs/{job_id}/report").text):
+        assert f'<th class="num after">{called}</th>' in page
+        assert f"{called} × ERM" in page
+        # The service's own name stands in the title, at the top of a page and of a report.
+        named = re.findall(r".*MaskTune.*", page)
+        assert [line for line in named if not re.search("<title>|<span>MaskTune</span>|MaskTune report", line)] == []
 
 
 def test_a_job_without_a_result_file_says_so(visitor: TestClient, seeds: Seeds) -> None:
@@ -214,9 +218,7 @@ def test_a_job_outlives_its_data_set(visitor: TestClient, seeds: Seeds) -> None:
     job_id = job_with_result(seeds)
     seeds.delete_dataset(seeds.look(job_id).dataset_id or uuid.uuid4())
     assert "data set deleted" in visitor.get(f"/jobs/{job_id}").text
-    report = visitor.get(f"/jobs/{job_id}/report")
-    assert report.status_code == 200
-    assert "<img" not in report.text
+    assert '<ul class="examples"' not in visitor.get(f"/jobs/{job_id}").text
 
 
 def test_a_running_job_can_be_cancelled_from_its_page(visitor: TestClient, seeds: Seeds) -> None:
@@ -260,50 +262,6 @@ def test_a_foreign_job_is_not_there(visitor: TestClient, seeds: Seeds, make_link
         assert visitor.post(f"/jobs/{job_id}/{action}", data=token).status_code == 404
     assert visitor.get(f"/jobs/new?clone={job_id}").status_code == 404
     assert visitor.get(f"/compare?job={job_id}&job={job_id}").status_code == 404
-
-
-def test_two_jobs_side_by_side(visitor: TestClient, seeds: Seeds) -> None:
-    first = job_with_result(seeds)
-    second = visitor.post(
-        "/jobs", data=form(visitor, seeds.look(first).dataset_id or "", seed="1"), follow_redirects=False
-    ).headers["location"][6:]
-    finish_with_result(seeds, uuid.UUID(second), result(worst_after=0.6))
-    page = unescape(visitor.get(f"/compare?job={first}&job={second}").text)
-    assert re.findall(r"<code>([\w.]+)</code></th><td>(\S+)</td><td>(\S+)</td>", page)[0] == (
-        "preset",
-        "default",
-        "biased_mnist",
-    )
-    assert "−37.0" in page
-    answer = visitor.get(f"/compare/samples?first={first}&second={second}")
-    assert "both give every image the same class" in answer.text
-
-
-def test_comparing_needs_two(visitor: TestClient, seeds: Seeds) -> None:
-    assert "Two finished jobs are needed" in visitor.get("/compare").text
-    jobs = [job_with_result(seeds) for _ in range(2)]
-    assert "1 job was chosen" in visitor.get(f"/compare?job={jobs[0]}").text
-
-
-def test_a_report_needs_nothing_from_anywhere(visitor: TestClient, seeds: Seeds) -> None:
-    job_id = job_with_result(seeds)
-    answer = visitor.get(f"/jobs/{job_id}/report")
-    assert answer.headers["content-disposition"].startswith('attachment; filename="masktune-job-')
-    assert not re.search(r'(?:src|href)="(?!data:|#)', answer.text)
-    assert "Worst group from 41 % to 97 %" in unescape(answer.text)
-    assert "startPicker(document" in answer.text
-
-
-def test_a_report_shows_the_images_that_were_asked_for(visitor: TestClient, seeds: Seeds) -> None:
-    job_id = job_with_result(seeds)
-    page = visitor.get(f"/jobs/{job_id}/report?sample=1&sample=4").text
-    assert re.findall(r"image (\d+)</span>", page) == ["1", "4"]
-    assert page.count("data:image/webp;base64,") == 8
-    assert visitor.get(f"/jobs/{job_id}/report?sample=99").status_code == 404
-
-
-def test_an_unfinished_job_has_no_report(visitor: TestClient, seeds: Seeds) -> None:
-    assert visitor.get(f"/jobs/{seeds.job()}/report").status_code == 409
 
 
 def test_names_cannot_break_out_of_a_page(visitor: TestClient, seeds: Seeds) -> None:

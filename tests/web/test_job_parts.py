@@ -62,9 +62,68 @@ def test_a_resumed_attempt_shows_what_an_earlier_one_finished() -> None:
     assert [(step.stage, step.state) for step in found][1:3] == [("training_erm", "done"), ("masking", "now")]
 
 
-def test_a_job_that_ended_early_shows_where() -> None:
-    found = steps(span("preparing", 0, 3), span("training_erm", 3, None), running=False)
+def states(found: list[Step]) -> dict[str, str]:
+    return {step.stage: step.state for step in found}
+
+
+def test_a_stage_in_which_an_attempt_died_is_not_done() -> None:
+    died = [span("preparing", 0, 3), span("training_erm", 3, None)]
+    preparing = states(steps(*died, span("preparing", 60, None, attempt=2), attempt=2))
+    assert preparing == {
+        "preparing": "now",
+        "training_erm": "ahead",
+        "masking": "ahead",
+        "finetuning": "ahead",
+        "evaluating": "ahead",
+    }
+    # Before the second attempt entered anything, not even preparing is done.
+    assert set(states(steps(*died, attempt=2)).values()) == {"ahead"}
+
+
+def test_while_it_prepares_what_lies_before_the_furthest_stage_is_done() -> None:
+    died = [span("preparing", 0, 3), span("training_erm", 3, 9), span("masking", 9, None, iteration=1)]
+    found = states(steps(*died, span("preparing", 60, None, attempt=2), attempt=2))
+    assert (found["training_erm"], found["masking"], found["finetuning"]) == ("done", "ahead", "ahead")
+
+
+def test_a_stage_that_comes_again_is_ahead_although_an_earlier_attempt_was_in_it() -> None:
+    died = [
+        span("preparing", 0, 3),
+        span("training_erm", 3, 9),
+        span("masking", 9, 12, iteration=1),
+        span("finetuning", 12, None, iteration=1),
+    ]
+    again = [span("preparing", 60, 63, attempt=2), span("masking", 63, None, iteration=1, attempt=2)]
+    found = states(steps(*died, *again, attempt=2))
+    assert found == {
+        "preparing": "done",
+        "training_erm": "done",
+        "masking": "now",
+        "finetuning": "ahead",
+        "evaluating": "ahead",
+    }
+
+
+def test_a_finished_job_shows_no_stage_that_it_never_entered() -> None:
+    """As one whose checkpoint was deleted since: it looks as if it should have trained."""
+    ran = [
+        span("preparing", 0, 3),
+        span("masking", 3, 9, iteration=1),
+        span("finetuning", 9, 12, iteration=1),
+        span("evaluating", 12, 15),
+    ]
+    found = steps(*ran, running=False, succeeded=True)
+    assert [(step.stage, step.state) for step in found] == [(each.stage, "done") for each in ran]
+    # A failed one came past the training, and not to the last stages.
+    failed = states(steps(*ran[:2], running=False))
+    assert failed == {"preparing": "done", "masking": "stopped", "finetuning": "ahead", "evaluating": "ahead"}
+
+
+@pytest.mark.parametrize("left_at", [None, 9])
+def test_a_job_that_ended_early_shows_where(left_at: float | None) -> None:
+    found = steps(span("preparing", 0, 3), span("training_erm", 3, left_at), running=False)
     assert [step.state for step in found] == ["done", "stopped", "ahead", "ahead", "ahead"]
+    assert found[1].seconds == (left_at and left_at - 3)
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -65,3 +67,41 @@ def test_a_page_sees_each_event_at_once(visitor: TestClient, seeds: Seeds) -> No
     assert "stage" not in visitor.get(f"/jobs/{job_id}/live").text.split("data-log")[1]
     seeds.event(job_id, "job.stage", {"stage": "masking", "iteration": 1})
     assert "Masking, round 1" in visitor.get(f"/jobs/{job_id}/live").text
+
+
+def test_the_log_tells_when_with_the_exact_time_on_hover(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job()
+    log = visitor.get(f"/jobs/{job_id}").text.split("data-log")[1]
+    exact = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
+    assert re.search(
+        rf'<time datetime="{exact}" title="\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC">just now</time> <span>Queued<', log
+    )
+
+
+def test_the_whole_log_is_there_however_long_it_is(
+    visitor: TestClient, seeds: Seeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.web.jobs.whole_log._PAGE", 4)
+    monkeypatch.setattr("api.web.jobs.pages._LOG_LINES", 3)
+    job_id = seeds.job()
+    for number in range(1, 10):
+        seeds.event(job_id, "job.warning", {"code": "odd", "message": f"warning\nnumber {number}"})
+    page = visitor.get(f"/jobs/{job_id}").text
+    assert "from event 8 on" in page
+    assert "number 6" not in page
+    [address] = re.findall(r'<a class="small" href="([^"]+)" download>All of it', page)
+    answer = visitor.get(address)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["content-disposition"] == f'attachment; filename="log-{job_id}.txt"'
+    lines = answer.text.splitlines()
+    assert [int(line[:6]) for line in lines] == list(range(1, 11))
+    assert re.fullmatch(r" {5}1  \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z  Queued", lines[0])
+    assert lines[-1].endswith("  warning number 9 (odd)")
+
+
+def test_nobody_else_reads_the_log(visitor: TestClient, seeds: Seeds, make_link: Callable[[str], str]) -> None:
+    job_id = seeds.job()
+    visitor.cookies.clear()
+    assert visitor.get(f"/jobs/{job_id}/log", follow_redirects=False).status_code == 303
+    visitor.get(make_link("other"), follow_redirects=False)
+    assert visitor.get(f"/jobs/{job_id}/log").status_code == 404

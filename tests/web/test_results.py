@@ -88,15 +88,16 @@ def test_the_interval_is_the_textbooks() -> None:
 
 
 def test_the_reject_option_has_a_chart_for_every_split_and_a_line_for_every_score() -> None:
-    found = rejecting(result())
+    found = rejecting(result(), "MaskTune")
     assert found is not None
     assert [curve.split for curve in found.curves] == ["test", "test:biased", "val"]
     assert all(curve.chart.count('class="line ') == 3 for curve in found.curves)
     assert {target.target for curve in found.curves for target in curve.targets} == {"coverage 95 %"}
-    assert rejecting({"selective": {}}) is None
-    only = rejecting({"selective": selective(("erm",))})
+    assert rejecting({"selective": {}}, "MaskTune") is None
+    only = rejecting({"selective": selective(("erm",))}, "MaskTune")
     assert only is not None
     assert only.curves[0].chart.count('class="line ') == 1
+    assert only.scores == {"erm": "ERM alone"}
 
 
 def test_the_background_gap_stands_where_backgrounds_mislead() -> None:

@@ -18,6 +18,8 @@ from persistence import checkpoints
 router = APIRouter(include_in_schema=False)
 
 _PAGE = 50
+_KEYS = 200
+"""Keys that do not fit, shown at once; the rest unfolds."""
 
 
 @router.get("/checkpoints")
@@ -42,7 +44,7 @@ def checkpoint_row(request: Request, session: Transaction, visitor: Visited, che
 def checkpoint_page(request: Request, session: Transaction, visitor: Visited, checkpoint_id: CheckpointId) -> Response:
     """Its state, and where its keys do not fit."""
     checkpoint = checkpoints.get(session, visitor.tenant_id, checkpoint_id)
-    return render(request, "checkpoints/page.html", checkpoint=checkpoint)
+    return render(request, "checkpoints/page.html", checkpoint=checkpoint, shown_keys=_KEYS)
 
 
 @router.get("/checkpoints/{checkpoint_id}/state")

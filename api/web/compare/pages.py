@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from api.services import services_of
 from api.transactions import Transaction
-from api.web.compare.view import paired, settings_that_differ, unshared
+from api.web.choices import MOST, with_named
+from api.web.compare.view import areas, paired, settings_that_differ, unshared
 from api.web.cursors import Cursor, as_id, given
 from api.web.results.figures import split_figures
 from api.web.results.reading import read_result
@@ -22,7 +23,6 @@ from persistence.tables import Job
 
 router = APIRouter(include_in_schema=False)
 
-_CHOICES = 200
 _TILES = 24
 
 TwoJobs = Annotated[list[Cursor], Query(max_length=20)]
@@ -32,9 +32,13 @@ After = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 @router.get("/compare")
 def compare_page(request: Request, session: Transaction, visitor: Visited, job: TwoJobs = []) -> Response:  # noqa: B006 - FastAPI copies the default
     """Metrics of two jobs side by side; with fewer or more than two, a form to choose them."""
-    finished = jobs.list_page(session, visitor.tenant_id, status="succeeded", limit=_CHOICES).rows
+    finished = jobs.list_page(session, visitor.tenant_id, status="succeeded", limit=MOST).rows
     wanted = [jobs.get(session, visitor.tenant_id, id_) for id_ in map(as_id, job) if id_ is not None]
-    values: dict[str, Any] = {"choices": finished, "chosen": [row.id for row in wanted], "pair": None}
+    values: dict[str, Any] = {
+        "choices": with_named(finished, wanted),
+        "chosen": [row.id for row in wanted],
+        "pair": None,
+    }
     if len(wanted) == 2:
         values |= _pair(session, visitor, request, wanted[0], wanted[1])
     return render(request, "compare/page.html", **values)
@@ -52,15 +56,17 @@ def compare_samples(
     """Images whose final prediction differs, some at a time; the first part counts them."""
     one, other = (_job(session, visitor, text) for text in (first, second))
     page = differences.page(session, one.id, other.id, after=after, limit=_TILES)
-    dataset = datasets.get(session, visitor.tenant_id, one.dataset_id) if one.dataset_id else None
+    sets = [
+        datasets.get(session, visitor.tenant_id, job.dataset_id) for job in (one, other) if job.dataset_id is not None
+    ]
     following = given(first=one.id, second=other.id, after=page.next)
     values: dict[str, Any] = {
         "first": one,
         "second": other,
         "rows": page.rows,
         "more": f"/compare/samples?{following}" if page.has_more else None,
-        "classes": list(dataset.classes) if dataset else [],
-        "pictures": dataset is not None,
+        "classes": list(sets[0].classes) if sets else [],
+        "pictures": len(sets) == 2,
     }
     if after is not None:
         return render(request, "compare/tiles.html", **values)
@@ -75,6 +81,7 @@ def _pair(session: Session, visitor: Visitor, request: Request, first: Job, seco
     store = services_of(request).store
     results = [read_result(session, store, job) for job in (first, second)]
     figures = [split_figures(result) if result else [] for result in results]
+    found = [areas(result) if result else {} for result in results]
     hashes = [(job.manifest or {}).get("dataset_sha256") for job in (first, second)]
     sets = [
         datasets.get(session, visitor.tenant_id, job.dataset_id) if job.dataset_id else None for job in (first, second)
@@ -82,7 +89,7 @@ def _pair(session: Session, visitor: Visitor, request: Request, first: Job, seco
     return {
         "pair": (first, second),
         "missing": [job.name for job, result in zip((first, second), results, strict=True) if result is None],
-        "splits": paired(*figures),
+        "splits": paired(figures[0], figures[1], (found[0], found[1])),
         "settings": settings_that_differ(first.config, second.config),
         "same_images": hashes[0] is not None and hashes[0] == hashes[1],
         "set_names": [dataset.name if dataset else "a data set that was deleted" for dataset in sets],

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.web.charts.intervals import Interval
+from api.web.formats import decimals, percent, points
 from api.web.jobs.fields import fields, text_of
-from api.web.results.figures import Figure, SplitFigures
+from api.web.results.figures import Figure, Plain, SplitFigures
 from masktune_core.config import JobConfig
 
 
@@ -28,10 +29,26 @@ class Pair:
         return None if first is None or second is None else second.value - first.value
 
     @property
+    def other_parts(self) -> bool:
+        """Whether the worst group of the one is not that of the other, after finetuning."""
+        first, second = (figure.of if figure else None for figure in (self.first, self.second))
+        return first is not None and second is not None and first[1] != second[1]
+
+    @property
     def beyond_chance(self) -> bool:
         """Whether their intervals do not touch."""
         first, second = _after(self.first), _after(self.second)
         return bool(first and second and (first.high < second.low or second.high < first.low))
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPair:
+    """A figure without intervals of both jobs, as it is shown: before and after of the first, then of the second."""
+
+    name: str
+    cells: tuple[str, str, str, str]
+    change: str
+    smaller_is_better: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +57,51 @@ class SplitPairs:
 
     split: str
     rows: list[Pair]
+    others: list[PlainPair]
 
 
-def paired(first: Sequence[SplitFigures], second: Sequence[SplitFigures]) -> list[SplitPairs]:
-    """Splits that both have, in the first's order; groups by name."""
+Areas = Mapping[str, tuple[Plain, ...]]
+
+
+def paired(
+    first: Sequence[SplitFigures], second: Sequence[SplitFigures], areas: tuple[Areas, Areas] = ({}, {})
+) -> list[SplitPairs]:
+    """Splits that both have, in the first's order; groups by name. `areas` are what `areas` found in their results."""
     others = {split.split: split for split in second}
     return [
-        SplitPairs(split.split, _rows(split.rows, others[split.split].rows)) for split in first if split.split in others
+        SplitPairs(
+            split.split,
+            _rows(split.rows, others[split.split].rows),
+            _plain(
+                (*split.others, *areas[0].get(split.split, ())),
+                (*others[split.split].others, *areas[1].get(split.split, ())),
+            ),
+        )
+        for split in first
+        if split.split in others
     ]
+
+
+def areas(result: Mapping[str, Any]) -> Areas:
+    """The area under the risk–coverage curve by split, of each model alone and of the two together."""
+    found = {score: each["splits"] for score, each in result["selective"].items()}
+    splits = dict.fromkeys(split for each in found.values() for split in each)
+
+    def area(score: str, split: str) -> float | None:
+        value: float | None = found.get(score, {}).get(split, {}).get("aurc")
+        return value
+
+    return {
+        split: tuple(
+            Plain(name, before, after, smaller_is_better=True, share=False)
+            for name, before, after in (
+                ("Area under risk–coverage (AURC)", area("erm", split), area("masktune", split)),
+                ("AURC of both models together", None, area("product", split)),
+            )
+            if after is not None
+        )
+        for split in splits
+    }
 
 
 def unshared(first: Sequence[SplitFigures], second: Sequence[SplitFigures]) -> tuple[list[str], list[str]]:
@@ -80,6 +134,31 @@ def _rows(first: Sequence[Figure], second: Sequence[Figure]) -> list[Pair]:
     one = {(row.kind, row.name): row for row in first}
     other = {(row.kind, row.name): row for row in second}
     return [Pair(name, kind, one.get((kind, name)), other.get((kind, name))) for kind, name in names]
+
+
+def _plain(first: Sequence[Plain], second: Sequence[Plain]) -> list[PlainPair]:
+    one, other = ({row.name: row for row in rows} for rows in (first, second))
+    found = []
+    for name in dict.fromkeys((*one, *other)):
+        like = one.get(name) or other[name]
+        values = [value for row in (one.get(name), other.get(name)) for value in _both(row)]
+        change = None if values[1] is None or values[3] is None else values[3] - values[1]
+        first_before, first_after, second_before, second_after = (
+            percent(value) if like.share else decimals(value) for value in values
+        )
+        found.append(
+            PlainPair(
+                name,
+                (first_before, first_after, second_before, second_after),
+                points(change) if like.share else decimals(change, signed=True),
+                like.smaller_is_better,
+            )
+        )
+    return found
+
+
+def _both(row: Plain | None) -> tuple[float | None, float | None]:
+    return (None, None) if row is None else (row.before, row.after)
 
 
 def _after(figure: Figure | None) -> Interval | None:

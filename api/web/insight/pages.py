@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
@@ -10,18 +10,16 @@ from starlette.responses import Response
 
 from api.ids import JobId
 from api.insight.reading import insight_read
-from api.insight.schemas import ClassInsightRead
 from api.transactions import Transaction
+from api.web.insight.pictures import Addresses
+from api.web.insight.view import relied
 from api.web.templates import render
 from api.web.visitors import Visited
-from persistence import insights, jobs
+from persistence import insights, jobs, samples
 from persistence.tables import Job
 from persistence.transitions import FINISHED
 
 router = APIRouter(include_in_schema=False)
-
-_OPEN: Final = 8
-"""Classes shown at once; the rest unfolds."""
 
 
 @router.get("/jobs/{job_id}/insight")
@@ -39,15 +37,7 @@ def insight_values(session: Session, job: Job) -> dict[str, Any]:
     if stored is None:
         return {"insight": None}
     found = insight_read(stored)
-    ordered = sorted(found.classes, key=lambda each: (not _has_shortcut(each), each.label))
-    return {
-        "insight": found,
-        "relied_first": ordered[:_OPEN],
-        "relied_rest": ordered[_OPEN:],
-        "shortcuts": [(each, cluster) for each in found.classes for cluster in each.clusters if cluster.is_shortcut],
-        "with_pictures": job.dataset_id is not None,
-    }
-
-
-def _has_shortcut(found: ClassInsightRead) -> bool:
-    return any(cluster.is_shortcut for cluster in found.clusters)
+    named = {index for each in found.classes for cluster in each.clusters for index in cluster.examples}
+    # Once the data set is gone, so are its images.
+    sizes = samples.sizes(session, job.id, named) if job.dataset_id is not None else {}
+    return {"insight": found, "relied": relied(found), "pictures": Addresses(job.id, sizes)}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, Literal
 
+from api.web.formats import bound
 from masktune_core.config import JobConfig
 
 Kind = Literal["choice", "switch", "whole", "number", "list", "text"]
@@ -35,15 +36,14 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One leaf of the configuration. `path` is dotted, `lowest` and `highest` are inclusive bounds for the browser."""
+    """One leaf of the configuration. `path` is dotted; `bounds` are in words, empty where there are none."""
 
     path: str
     kind: Kind
     help: str
     optional: bool
     choices: tuple[str, ...] = ()
-    lowest: float | None = None
-    highest: float | None = None
+    bounds: str = ""
 
     @property
     def name(self) -> str:
@@ -197,6 +197,13 @@ def _field(path: str, schema: dict[str, Any]) -> Field:
         help=schema.get("description", ""),
         optional=optional,
         choices=choices,
-        lowest=kept.get("minimum", kept.get("exclusiveMinimum")),
-        highest=kept.get("maximum", kept.get("exclusiveMaximum")),
+        bounds=_bounds(kept),
     )
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    """ "1 to 10,000", or where a limit itself is refused "above 0, at most 100"."""
+    if "minimum" in schema and "maximum" in schema:
+        return f"{bound(schema['minimum'])} to {bound(schema['maximum'])}"
+    words = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
+    return ", ".join(f"{word} {bound(schema[name])}" for name, word in words.items() if name in schema)

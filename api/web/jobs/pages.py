@@ -91,7 +91,8 @@ def _back(job_id: JobId) -> Response:
 
 def _values(session: Session, visitor: Visitor, job: Job) -> dict[str, Any]:
     config = JobConfig.model_validate(job.config)
-    from_checkpoint = job.checkpoint_id is not None
+    spans = stages.of(session, job)
+    from_checkpoint = stages.from_checkpoint(job, spans)
     training = [row for row in metrics.list_all(session, job.id) if row.stage != "evaluating"]
     tail = events.page(session, job.id, max(0, job.event_seq - _LOG_LINES), _LOG_LINES).rows
     started = [event for event in tail if event.type == "job.started"]
@@ -103,13 +104,14 @@ def _values(session: Session, visitor: Visitor, job: Job) -> dict[str, Any]:
         "config": config,
         "dataset": dataset,
         "steps": timeline(
-            stages.of(session, job),
+            spans,
             config,
             job.progress,
             attempt=job.attempt,
             running=job.status in ACTIVE,
             now=datetime.now(UTC),
             from_checkpoint=from_checkpoint,
+            succeeded=job.status == "succeeded",
         ),
         "curves": curves(training, config, from_checkpoint=from_checkpoint),
         "has_curves": bool(training),

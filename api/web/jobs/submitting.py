@@ -22,31 +22,20 @@ from api.services import services_of
 from api.transactions import Transaction
 from api.web.cursors import Cursor, as_id
 from api.web.formats import duration, sentence, size
-from api.web.jobs.fields import FIRST, changes, fields, place_of, sections, texts
+from api.web.jobs.cloning import NOTHING, lost_of
+from api.web.jobs.fields import changes, fields, place_of, texts
+from api.web.jobs.form_page import FormProblem, attributes, config_values, form_page
 from api.web.templates import render
 from api.web.visitors import Changing, Form, Visited, Visitor
-from masktune_core.config import ARCHITECTURES, PRESETS, JobConfig
+from masktune_core.config import PRESETS, JobConfig
 from persistence import checkpoints, datasets, jobs
 from persistence.errors import Conflict, NotFound, QuotaExceeded
 from persistence.settings import Settings
 
 router = APIRouter(include_in_schema=False)
 
-_CHOICES = 200
 _AT_THE_LIMIT = "too_many_jobs"
 Preset = Annotated[str, Query(max_length=100)]
-
-
-@dataclass(frozen=True, slots=True)
-class FormProblem:
-    """What is wrong, and where: the path of a field or a section, dataset, checkpoint, preset, name, or nothing.
-
-    Nothing stands for the form as a whole, such as a tenant that has as many jobs as it may (`at_limit`).
-    """
-
-    place: str
-    detail: str
-    at_limit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +59,31 @@ def new_job_page(
 ) -> Response:
     """The form: empty, for a data set or checkpoint, or with everything of another job."""
     config = PRESETS.get(preset, JobConfig())
-    name = ""
+    name, lost = "", NOTHING
     cloned = as_id(clone)
     if cloned is not None:
         job = jobs.get(session, visitor.tenant_id, cloned)
         config = JobConfig.model_validate(job.config)
         name, dataset, checkpoint = job.name, str(job.dataset_id or ""), str(job.checkpoint_id or "")
         preset = config.preset or ""
+        lost = lost_of(session, job)
     chosen = {"name": name, "dataset": dataset, "checkpoint": checkpoint, "preset": preset}
-    if not clone and not preset and checkpoint:
-        weights = checkpoints.get(session, visitor.tenant_id, as_id(checkpoint) or uuid.uuid4())
-        config = config.model_copy(
-            update={"model": config.model.model_copy(update={"architecture": weights.architecture})}
-        )
-    return _page(request, session, visitor, chosen, texts(config))
+    # An address that names what is not there leads nowhere.
+    if (dataset_id := as_id(dataset)) is not None:
+        datasets.get(session, visitor.tenant_id, dataset_id)
+    if (checkpoint_id := as_id(checkpoint)) is not None:
+        weights = checkpoints.get(session, visitor.tenant_id, checkpoint_id)
+        if cloned is None and not preset:
+            model = config.model.model_copy(update={"architecture": weights.architecture})
+            config = config.model_copy(update={"model": model})
+    return form_page(request, session, visitor, chosen, texts(config), lost=lost)
 
 
 @router.get("/jobs/new/config")
 def config_fields(request: Request, session: Transaction, visitor: Visited, preset: Preset = "") -> Response:
     """The configuration's part of the form, with the values of a preset."""
     values = texts(PRESETS.get(preset, JobConfig()))
-    return render(request, "jobs/config.html", **_config_values(values), attributes=_attributes(session, visitor))
+    return render(request, "jobs/config.html", **config_values(values), attributes=attributes(session, visitor))
 
 
 @router.post("/jobs/check")
@@ -121,7 +114,7 @@ def submit_job(request: Request, session: Transaction, visitor: Changing, form: 
             problems = _shown(error)
     chosen = {name: str(form.get(name) or "") for name in ("name", "dataset", "checkpoint", "preset")}
     typed = {path: str(form.get(leaf.name) or "") for path, leaf in fields().items()}
-    return _page(request, session, visitor, chosen, typed, problems)
+    return form_page(request, session, visitor, chosen, typed, problems)
 
 
 def _body(form: Mapping[str, Any]) -> JobCreate:
@@ -195,52 +188,3 @@ def _place_by_code(code: str) -> str:
 
 def _sentence(detail: str) -> str:
     return sentence(detail.removeprefix("Value error, ").strip())
-
-
-def _page(
-    request: Request,
-    session: Session,
-    visitor: Visitor,
-    chosen: Mapping[str, str],
-    values: Mapping[str, str],
-    problems: list[FormProblem] | None = None,
-) -> Response:
-    ready = datasets.list_page(session, visitor.tenant_id, status="ready", limit=_CHOICES).rows
-    weights = checkpoints.list_page(session, visitor.tenant_id, status="ready", limit=_CHOICES).rows
-    return render(
-        request,
-        "jobs/new.html",
-        status=_status(problems or []),
-        chosen=chosen,
-        datasets=ready,
-        checkpoints=weights,
-        presets=PRESETS,
-        idempotency_key=uuid.uuid4(),
-        problems={problem.place: problem.detail for problem in reversed(problems or [])},
-        at_limit=any(problem.at_limit for problem in problems or []),
-        attributes=_attributes(session, visitor),
-        **_config_values(values),
-    )
-
-
-def _status(problems: Sequence[FormProblem]) -> int:
-    """As the API would answer."""
-    if not problems:
-        return 200
-    return 429 if all(problem.at_limit for problem in problems) else 422
-
-
-def _config_values(values: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "values": values,
-        "first": [fields()[path] for path in FIRST],
-        "sections": sections(),
-        "first_paths": FIRST,
-        "architectures": ARCHITECTURES,
-    }
-
-
-def _attributes(session: Session, visitor: Visitor) -> list[str]:
-    """Attribute columns of the tenant's data sets, to choose from."""
-    ready = datasets.list_page(session, visitor.tenant_id, status="ready", limit=_CHOICES).rows
-    return sorted({attribute["name"] for dataset in ready for attribute in dataset.attributes})

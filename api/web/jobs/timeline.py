@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 from masktune_core.config import JobConfig
 from persistence.stages import StageSpan
 
+Stage = tuple[str, int]
+"""With its round, which counts from 1, 0 outside of rounds."""
 State = Literal["done", "now", "ahead", "stopped"]
 NAMES: Final = {
     "preparing": "Preparing",
@@ -42,31 +44,46 @@ def timeline(
     running: bool,
     now: datetime,
     from_checkpoint: bool = False,
+    succeeded: bool = False,
 ) -> list[Step]:
-    """Every stage of the attempt, those that lie ahead included. `running`: an attempt is under way."""
+    """Every stage of the attempt, those that lie ahead included. `running`: an attempt is under way.
+
+    A resumed attempt does not enter again what was finished before it: that is what the plan places before the first
+    stage after preparing that it entered. While it prepares, nobody knows where it will go on; what lies before the
+    furthest stage that any attempt entered is done at any rate. Stages that the job came past without entering them are
+    left out, and of one that `succeeded` all that it never entered: they were not needed.
+    """
+    plan = _plan(config, from_checkpoint=from_checkpoint)
     entered = {(span.stage, span.iteration): span for span in spans if span.attempt == attempt}
+    ever = {(span.stage, span.iteration) for span in spans}
     last = list(entered)[-1] if entered else None
+    behind = _behind(plan, [*entered], ever)
     steps = []
-    for stage, iteration in _plan(config, from_checkpoint=from_checkpoint):
+    for place, (stage, iteration) in enumerate(plan):
         span = entered.get((stage, iteration))
         name = NAMES[stage] + (f" {iteration}" if config.masking.iterations > 1 and iteration else "")
         if span is None:
-            # A resumed attempt does not enter again what was finished before.
-            passed = any((stage, iteration) == (old.stage, old.iteration) for old in spans)
-            steps.append(Step(name, stage, iteration, "done" if passed else "ahead"))
-        elif (stage, iteration) != last or span.left_at is not None:
-            state: State = "done"
-            steps.append(Step(name, stage, iteration, state, span.entered_at, span.seconds))
+            over = 0 < place < behind
+            if (stage, iteration) in ever or not (over or succeeded):
+                steps.append(Step(name, stage, iteration, "done" if over else "ahead"))
+        elif (stage, iteration) != last or succeeded:
+            steps.append(Step(name, stage, iteration, "done", span.entered_at, span.seconds))
+        elif running:
+            seconds = (now - span.entered_at).total_seconds()
+            fraction = _fraction(progress, stage, iteration)
+            steps.append(Step(name, stage, iteration, "now", span.entered_at, seconds, fraction))
         else:
-            seconds = (now - span.entered_at).total_seconds() if running else None
-            fraction = _fraction(progress, stage, iteration) if running else None
-            steps.append(
-                Step(name, stage, iteration, "now" if running else "stopped", span.entered_at, seconds, fraction)
-            )
+            steps.append(Step(name, stage, iteration, "stopped", span.entered_at, span.seconds))
     return steps
 
 
-def _plan(config: JobConfig, *, from_checkpoint: bool) -> list[tuple[str, int]]:
+def _behind(plan: Sequence[Stage], entered: Sequence[Stage], ever: Collection[Stage]) -> int:
+    """How many stages at the start of the plan were over before the attempt came to those that it `entered`."""
+    first = min((plan.index(stage) for stage in entered if stage in plan[1:]), default=None)
+    return max((plan.index(stage) for stage in ever if stage in plan), default=0) if first is None else first
+
+
+def _plan(config: JobConfig, *, from_checkpoint: bool) -> list[Stage]:
     rounds = range(1, config.masking.iterations + 1)
     middle = [(stage, number) for number in rounds for stage in ("masking", "finetuning")]
     first = [] if from_checkpoint else [("training_erm", 0)]

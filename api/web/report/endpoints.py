@@ -18,6 +18,7 @@ from api.transactions import Transaction
 from api.web.assets import assets
 from api.web.jobs.curves import curves
 from api.web.jobs.timeline import NAMES
+from api.web.report.insight import report_insight
 from api.web.report.pictures import choose, drawer, shown
 from api.web.results.page import result_values
 from api.web.templates import environment
@@ -52,6 +53,7 @@ def job_report(
     values = result_values(session, services.store, job, dataset)
     split = values["headline"].split if values.get("headline") else None
     values |= _context(session, job, dataset)
+    values |= report_insight(session, services.store, job)
     values["samples"] = shown(session, job, dataset, sample or choose(session, job, dataset, split)) if dataset else []
     values["draw"] = drawer(services.store)
 
@@ -73,13 +75,17 @@ def job_report(
 def _context(session: Session, job: Job, dataset: Dataset | None) -> dict[str, Any]:
     config = JobConfig.model_validate(job.config)
     training = [row for row in metrics.list_all(session, job.id) if row.stage != "evaluating"]
-    spans = [span for span in stages.of(session, job) if span.attempt == job.attempt]
+    spans = stages.of(session, job)
     return {
         "job": job,
         "config": config,
         "dataset": dataset,
-        "curves": curves(training, config, from_checkpoint=job.checkpoint_id is not None),
-        "stages": [(NAMES.get(span.stage, span.stage), span.iteration, span.seconds) for span in spans],
+        "curves": curves(training, config, from_checkpoint=stages.from_checkpoint(job, spans)),
+        "stages": [
+            (NAMES.get(span.stage, span.stage), span.iteration, span.seconds)
+            for span in spans
+            if span.attempt == job.attempt
+        ],
         "made_at": datetime.now(UTC),
         "style": assets()["style.css"].content.decode(),
         "script": _EXPORT.sub("", assets()["js/thresholds.js"].content.decode()),

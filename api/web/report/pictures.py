@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from api.samples.endpoints import picture_of
 from api.samples.picture import Picture
 from api.samples.schemas import Model, PictureQuery, View
+from api.web.results.names import after_name
 from persistence import samples
 from persistence.samples import SampleFilters
 from persistence.store import ObjectStore
@@ -20,12 +21,6 @@ from persistence.tables import Dataset, Job, Sample
 MOST: Final = 60
 _FIXED, _BROKEN, _OTHERS, _CLASSES = 8, 4, 4, 4
 _SIDE: Final = 160
-VIEWS: Final[tuple[tuple[str, View, Model], ...]] = (
-    ("image", "original", "before"),
-    ("ERM looks at", "heatmap", "before"),
-    ("masked", "masked", "before"),
-    ("MaskTune looks at", "heatmap", "after"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +29,8 @@ class Shown:
 
     sample: Sample
     class_name: str
-    before_name: str
-    after_name: str
+    predicted_before: str
+    predicted_after: str
     pictures: tuple[tuple[str, Picture], ...]
 
     @property
@@ -74,23 +69,30 @@ def shown(session: Session, job: Job, dataset: Dataset, indices: Sequence[int]) 
 
 def drawer(store: ObjectStore) -> Callable[[Picture], str]:
     """Draws a picture as a `data:` address."""
+    return lambda picture: as_address(picture.draw(store))
 
-    def draw(picture: Picture) -> str:
-        return "data:image/webp;base64," + base64.b64encode(picture.draw(store)).decode()
 
-    return draw
+def as_address(webp: bytes) -> str:
+    """A picture as the address of itself."""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
 
 
 def _shown(session: Session, job: Job, dataset: Dataset, sample: Sample) -> Shown:
+    views: tuple[tuple[str, View, Model], ...] = (
+        ("image", "original", "before"),
+        ("looked at, ERM", "heatmap", "before"),
+        ("masked", "masked", "before"),
+        (f"looked at, {after_name(job)}", "heatmap", "after"),
+    )
     pictures = tuple(
         (title, picture_of(session, job, sample, PictureQuery(view=view, model=model, max_side=_SIDE)))
-        for title, view, model in VIEWS
+        for title, view, model in views
     )
     return Shown(
         sample=sample,
         class_name=_name(dataset, sample.label),
-        before_name=_name(dataset, sample.predicted_before),
-        after_name=_name(dataset, sample.predicted_after),
+        predicted_before=_name(dataset, sample.predicted_before),
+        predicted_after=_name(dataset, sample.predicted_after),
         pictures=pictures,
     )
 

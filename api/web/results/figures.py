@@ -22,14 +22,25 @@ _OTHER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the table. `beyond_chance`: the two intervals do not touch. An empty group has neither."""
+    """One row of the table. `beyond_chance`: the two intervals do not touch. An empty group has neither.
+
+    `of` names the parts that the worst one is, before and after.
+    """
 
     name: str
     kind: Literal["all", "worst", "part"]
     count: int
     before: Interval | None
     after: Interval | None
-    note: str = ""
+    of: tuple[str, str] | None = None
+
+    @property
+    def note(self) -> str:
+        """Which part it is, or which two."""
+        if self.of is None:
+            return ""
+        before, after = self.of
+        return before if before == after else f"{before}, then {after}"
 
     @property
     def change(self) -> float | None:
@@ -51,12 +62,13 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A figure without an interval; a calibration error is better when it is small."""
+    """A figure without an interval; a calibration error is better when it is small. `share`: shown in per cent."""
 
     name: str
     before: float | None
     after: float | None
     smaller_is_better: bool
+    share: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +150,7 @@ def _worst(parts: list[Figure], name: str) -> Figure | None:
     after = min(((part.after.value, part) for part in parts if part.after), key=_first, default=(0.0, None))[1]
     if before is None or after is None:
         return None
-    note = before.name if before.name == after.name else f"{before.name}, then {after.name}"
-    return Figure(name, "worst", before.count, before.before, after.after, note)
+    return Figure(name, "worst", before.count, before.before, after.after, of=(before.name, after.name))
 
 
 def _gap(result: Mapping[str, Any], split: str) -> tuple[Plain, ...]:

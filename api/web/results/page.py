@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api.web.results.figures import headline, split_figures
+from api.web.results.names import after_name
 from api.web.results.reading import read_result
 from api.web.results.rejecting import rejecting
 from persistence import artifacts
 from persistence.store import ObjectStore
 from persistence.tables import Dataset, Job
-
-AFTER_NAMES: Final = {"masktune": "MaskTune", "random": "random masks", "none": "no masks"}
-"""What the finetuned model is called, by the masking strategy: the controls are not MaskTune."""
 
 
 def result_values(session: Session, store: ObjectStore, job: Job, dataset: Dataset | None) -> dict[str, Any]:
@@ -24,7 +22,7 @@ def result_values(session: Session, store: ObjectStore, job: Job, dataset: Datas
     found = artifacts.list_all(session, job.id)
     values: dict[str, Any] = {
         "result": result,
-        "after_name": AFTER_NAMES[job.config["masking"]["strategy"]],
+        "after_name": after_name(job),
         "classes": class_names(result, dataset),
         "artifacts": found,
         "config_text": json.dumps(job.config, indent=2),
@@ -32,7 +30,7 @@ def result_values(session: Session, store: ObjectStore, job: Job, dataset: Datas
     }
     if result is not None:
         figures = split_figures(result)
-        values |= {"figures": figures, "headline": headline(figures), "rejecting": rejecting(result)}
+        values |= {"figures": figures, "headline": headline(figures), "rejecting": rejecting(result, after_name(job))}
     return values
 
 

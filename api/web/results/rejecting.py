@@ -13,11 +13,8 @@ from api.web.charts.lines import Series, legend, line_chart
 from api.web.datasets.view import split_order
 from api.web.formats import percent
 
-SCORES: Final = {
-    "product": ("MaskTune × ERM", "third"),
-    "masktune": ("MaskTune alone", "after"),
-    "erm": ("ERM alone", "before"),
-}
+_KINDS: Final = {"product": "third", "masktune": "after", "erm": "before"}
+"""The scores in the order of the legend, each with its class in the style sheet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,35 +40,45 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Rejecting:
-    """All splits that were not trained on. `thresholds`: a validation split gave some, so they can be picked."""
+    """All splits that were not trained on. `scores` are their names, by what they are in the result. `thresholds`: a
+    validation split gave some, so they can be picked."""
 
     curves: list[Curve]
+    scores: dict[str, str]
     legend: Markup
     thresholds: bool
 
 
-def rejecting(result: Mapping[str, Any]) -> Rejecting | None:
-    """The charts and tables; None for a result without any."""
-    selective: dict[str, Any] = {score: result["selective"][score] for score in SCORES if score in result["selective"]}
+def rejecting(result: Mapping[str, Any], after: str) -> Rejecting | None:
+    """The charts and tables, with the finetuned model called `after`; None for a result without any."""
+    names = score_names(after)
+    selective: dict[str, Any] = {score: result["selective"][score] for score in _KINDS if score in result["selective"]}
     if not selective:
         return None
     splits = sorted(
         next(iter(selective.values()))["splits"], key=lambda split: (not split.startswith("test"), split_order(split))
     )
-    lines = [Series(name, kind, [(0, 0)]) for name, kind in SCORES.values()]
+    lines = [Series(names[score], kind, [(0, 0)]) for score, kind in _KINDS.items()]
     return Rejecting(
-        curves=[_curve(split, selective) for split in splits],
+        curves=[_curve(split, selective, names) for split in splits],
+        scores={score: names[score] for score in selective},
         legend=legend(lines),
         thresholds=any(each["thresholds"] for each in selective.values()),
     )
 
 
-def _curve(split: str, selective: Mapping[str, Any]) -> Curve:
+def score_names(after: str) -> dict[str, str]:
+    """What each score is called."""
+    return {"product": f"{after} × ERM", "masktune": f"{after} alone", "erm": "ERM alone"}
+
+
+def _curve(split: str, selective: Mapping[str, Any], names: Mapping[str, str]) -> Curve:
     series, areas, targets = [], [], []
     for score, found in selective.items():
-        name, kind = SCORES[score]
-        here = found["splits"][split]
-        series.append(Series(name, kind, list(zip(here["curve"]["coverage"], here["curve"]["risk"], strict=True))))
+        name, here = names[score], found["splits"][split]
+        series.append(
+            Series(name, _KINDS[score], list(zip(here["curve"]["coverage"], here["curve"]["risk"], strict=True)))
+        )
         areas.append((name, here["aurc"]))
         targets += [
             Target(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.web.browser.conftest import Watched
 from tests.web.browser.stack import Stack
@@ -172,3 +173,49 @@ def test_jobs_on_different_data_sets_are_not_taken_for_comparable(
     page.goto(f"{stack.url}/compare?job={finished_job}&job={stack.twin(finished_job)}")
     expect(page.get_by_role("heading", name="Compare two jobs")).to_be_visible()
     expect(warning).to_have_count(0)
+
+
+def test_a_form_that_cannot_be_checked_says_why(
+    page: Page, stack: Stack, dataset_id: uuid.UUID, watched: Watched
+) -> None:
+    watched.allow("status of 4|status of 5|ERR_FAILED")
+    answers: list[tuple[int, dict[str, str], str]] = []
+
+    def answer(route: Route) -> None:
+        if not answers:
+            route.abort()
+            return
+        status, headers, body = answers.pop()
+        route.fulfill(status=status, headers=headers, body=body, content_type="application/problem+json")
+
+    page.route("**/jobs/check", answer)
+    page.goto(f"{stack.url}/jobs/new?dataset={dataset_id}")
+    state = page.locator("[data-check-state]")
+    expect(state).to_have_text("Not checked: the server cannot be reached.")
+    epochs = page.get_by_label("ERM epochs")
+    for status, code, told in (
+        (401, "unauthenticated", "you are logged out. Load the page again to log in."),
+        (403, "csrf_failed", "this page is too old. Load it again."),
+        (403, "insufficient_scope", "the detail"),
+        (500, "internal_error", "the detail"),
+    ):
+        answers.append((status, {}, json.dumps({"code": code, "detail": "the detail"})))
+        epochs.fill(str(status))
+        expect(state).to_have_text(f"Not checked: {told}")
+    answers.append((502, {}, "<html>"))
+    epochs.fill("502")
+    expect(state).to_have_text("Not checked: the server answered 502.")
+    # After too many requests it is asked again by itself.
+    answers.append((429, {"Retry-After": "1"}, "{}"))
+    epochs.fill("6")
+    expect(state).to_have_text("Not checked: too many requests. Checked again in 1.0 s.")
+    page.unroute("**/jobs/check")
+    expect(state).to_contain_text("Ready to submit")
+
+
+def test_images_of_a_comparison_lead_to_their_detail(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
+    twin = stack.twin(finished_job)
+    page.goto(f"{stack.url}/compare?job={finished_job}&job={twin}")
+    page.get_by_role("link", name="what B looks at").first.click()
+    expect(page).to_have_url(re.compile(f"/jobs/{twin}/samples"))
+    expect(page.locator("#sample-title")).to_contain_text("Image 0 ")

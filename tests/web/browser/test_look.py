@@ -166,6 +166,18 @@ def test_a_report_opens_without_a_server(
     offline.goto(report.as_uri())
     expect(offline.get_by_role("heading", name="The finished one")).to_be_visible()
     expect(offline.locator("[data-told]")).to_contain_text("validation split")
-    assert offline.evaluate("document.images.length >= 8 && [...document.images].every((image) => image.naturalWidth)")
+    expect(offline.locator("h2").first).to_have_text("What did it rely on?")
+    # Four maps of each class, the clusters' masks and their examples; then the chosen images, four pictures each.
+    expect(offline.locator(".maps img")).to_have_count(8)
+    assert offline.locator(".cluster > img").count() >= 1
+    assert offline.locator(".examples img").count() >= 8
+    assert offline.locator(".report-samples img").count() >= 8
+    assert offline.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth)")
+    side = "document.querySelector('.maps img').getBoundingClientRect()"
+    assert offline.evaluate(f"[{side}.width, {side}.height].every((length) => length > 100)")
+    # Small as they are, maps are enlarged smoothly and the digits by the pixel.
+    smooth = "(selector) => getComputedStyle(document.querySelector(selector)).imageRendering"
+    assert offline.evaluate(smooth, ".maps img") == "auto"
+    assert offline.evaluate(smooth, ".examples img") == "pixelated"
     assert violations(offline) == []
     offline.screenshot(path=SCREENSHOTS / "report-light.png", full_page=True)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from sqlalchemy import text
 
+from persistence.database import transaction
 from tests.web.browser.conftest import SCREENSHOTS
 from tests.web.browser.stack import Stack
 from tests.web.browser.test_look import PHONE, fold_menu, violations
@@ -142,7 +144,11 @@ def test_the_selection_can_be_taken_away(page: Page, address: str, tmp_path: Pat
     folder = tmp_path / "samples.zip"
     download.value.save_as(folder)
     with zipfile.ZipFile(folder) as archive:
-        assert len(archive.namelist()) == count + 1
+        names = archive.namelist()
+    # Each with two heatmaps and its mask.
+    assert sorted(Path(name).parent.as_posix() for name in names) == sorted(
+        [".", "."] + ["data", "fields/heatmap_before", "fields/heatmap_after", "fields/mask"] * count
+    )
 
 
 def test_picked_images_outlive_the_filters_and_are_taken_away_alone(
@@ -182,7 +188,8 @@ def test_picked_images_outlive_the_filters_and_are_taken_away_alone(
     folder = tmp_path / "picked.zip"
     download.value.save_as(folder)
     with zipfile.ZipFile(folder) as archive:
-        assert [Path(name).stem for name in archive.namelist()] == [f"{index:08d}" for index in chosen] + ["labels"]
+        images = [Path(name).stem for name in archive.namelist() if name.startswith("data/")]
+    assert images == [f"{index:08d}" for index in chosen]
     page.get_by_role("button", name="Clear").click()
     page.get_by_role("button", name="Show only these").click()
     expect(page.locator("#sample-count")).to_have_text("3 images")
@@ -230,7 +237,7 @@ def test_what_it_relied_on_comes_first_and_leads_to_the_images(
 ) -> None:
     page.goto(f"{stack.url}/jobs/{finished_job}")
     expect(page.locator("main h2").first).to_have_text("What did it rely on?")
-    page.locator(".strip a").first.click()
+    page.locator(".examples a").first.click()
     expect(page.locator("#sample-dialog")).to_be_visible()
 
 
@@ -267,3 +274,25 @@ def test_the_images_fit_a_phone(open_context: Open, logged_in: dict[str, object]
         if place == address:
             page.screenshot(path=SCREENSHOTS / "samples-phone.png")
     page.screenshot(path=SCREENSHOTS / "insight-phone.png", full_page=True)
+
+
+def test_without_the_data_set_masks_and_maps_are_still_to_be_seen(
+    open_context: Open, logged_in: dict[str, object], stack: Stack, finished_job: uuid.UUID
+) -> None:
+    orphan = stack.twin(finished_job, name="Without its images")
+    with transaction(stack.sessions) as session:
+        session.execute(text("update jobs set dataset_id = null where id = :id"), {"id": orphan})
+    page = open_context(storage_state=logged_in, reduced_motion="reduce").new_page()
+    # Any picture that is gone would be an error in the console, for which the test fails.
+    page.goto(f"{stack.url}/jobs/{orphan}/samples?view=before", wait_until="networkidle")
+    expect(page.get_by_text("The data set was deleted, and its images with it")).to_be_visible()
+    expect(page.locator(".tile img").first).to_have_attribute("src", re.compile("view=mask"))
+    page.locator(".tile").first.click()
+    expect(page.locator("#sample-dialog")).to_be_visible()
+    expect(page.locator("#sample-dialog [data-picture]")).to_have_count(3)
+    drawn = "[...document.querySelectorAll('#sample-dialog [data-picture]')].every((image) => image.naturalWidth)"
+    page.wait_for_function(drawn)
+    expect(page.locator("img.overlay").first).to_have_css("opacity", "1")
+    expect(page.get_by_text("The image was deleted with its data set")).to_be_visible()
+    assert violations(page) == []
+    page.screenshot(path=SCREENSHOTS / "sample-without-data-set.png")

@@ -1,4 +1,5 @@
 // The submit form: checked by the server while it is filled in, each problem beside its field.
+import { duration } from "./amounts.js";
 import { csrfHeaders } from "./csrf.js";
 
 const WAIT_MS = 300;
@@ -37,26 +38,50 @@ function placeOf(element) {
 
 async function check() {
   const mine = ++asked;
-  const state = form.querySelector("[data-check-state]");
+  clearTimeout(timer);
+  let answer;
   try {
-    const answer = await fetch("/jobs/check", {
+    answer = await fetch("/jobs/check", {
       method: "POST",
-      headers: csrfHeaders(),
+      headers: { "HX-Request": "true", ...csrfHeaders() }, // whoever is logged out is told so, not led to the login
       body: new URLSearchParams(new FormData(form)),
     });
-    if (!answer.ok) throw new Error(String(answer.status));
-    const { problems, warnings, estimate } = await answer.json();
-    if (mine !== asked) return; // a newer question is on its way
-    show(problems);
-    const open = problems.length;
-    state.textContent = open ? `${open} ${open === 1 ? "thing" : "things"} to put right.` : `Ready to submit. ${estimate}`;
-    state.className = open ? "error" : "muted";
-    const advice = form.querySelector("[data-advice]");
-    advice.hidden = !warnings.length;
-    advice.replaceChildren(...warnings.map(paragraph));
   } catch {
-    state.textContent = "Not checked: the server cannot be reached.";
+    if (mine === asked) tell("Not checked: the server cannot be reached.");
+    return;
   }
+  const found = await answer.json().catch(() => ({}));
+  if (mine !== asked) return; // a newer question is on its way
+  if (!answer.ok) {
+    tell(`Not checked: ${refusal(answer, found)}`);
+    return;
+  }
+  const { problems, warnings, estimate } = found;
+  show(problems);
+  const open = problems.length;
+  if (open) tell(`${open} ${open === 1 ? "thing" : "things"} to put right.`, "error");
+  else tell(`Ready to submit. ${estimate}`);
+  const advice = form.querySelector("[data-advice]");
+  advice.hidden = !warnings.length;
+  advice.replaceChildren(...warnings.map(paragraph));
+}
+
+function tell(text, kind = "muted") {
+  const state = form.querySelector("[data-check-state]");
+  state.textContent = text;
+  state.className = kind;
+}
+
+// Why the server did not check, and what to do about it. After too many requests it is asked again by itself.
+function refusal(answer, problem) {
+  if (answer.status === 401) return "you are logged out. Load the page again to log in.";
+  if (problem.code === "csrf_failed") return "this page is too old. Load it again.";
+  if (answer.status === 429) {
+    const seconds = Math.max(Number(answer.headers.get("Retry-After")) || 1, 1);
+    timer = setTimeout(check, 1000 * seconds);
+    return `too many requests. Checked again in ${duration(seconds)}.`;
+  }
+  return problem.detail ?? `the server answered ${answer.status}.`;
 }
 
 function show(problems) {
@@ -66,7 +91,7 @@ function show(problems) {
     const place = slot.dataset.error;
     const problem = problems.find((each) => each.place === place);
     // What was not filled in yet is no mistake yet.
-    const early = problem && place === "dataset" && !touched.has(place);
+    const early = problem && place === "dataset" && !touched.has(place) && !form.elements.dataset.value;
     slot.textContent = problem && !early ? problem.detail : "";
     const control = slot.id && form.querySelector(`[aria-describedby~="${slot.id}"]`);
     if (control) control.setAttribute("aria-invalid", String(Boolean(slot.textContent)));

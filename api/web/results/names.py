@@ -1,0 +1,14 @@
+"""What the finetuned model is called: the controls are not MaskTune."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from persistence.tables import Job
+
+_BY_STRATEGY: Final = {"masktune": "MaskTune", "random": "random masks", "none": "no masks"}
+
+
+def after_name(job: Job) -> str:
+    """By the job's masking strategy."""
+    return _BY_STRATEGY[job.config["masking"]["strategy"]]
