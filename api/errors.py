@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import structlog
@@ -44,6 +45,8 @@ from persistence.errors import (
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 2
+HANG_UP: Final = MappingProxyType({"Connection": "close"})
+"""Headers of an answer to a request whose body stopped coming: the connection is of no more use."""
 _PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # RFC 3986, section 3.3
 _PATH_CODES = {
     "dataset_id": "dataset_not_found",

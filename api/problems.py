@@ -212,10 +212,12 @@ EVERYWHERE: Final = (
 def responses(*codes: str, everywhere: tuple[str, ...] = EVERYWHERE) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` that document the problems an operation answers with, one example a code.
 
-    Every operation behind a key also answers with those in `everywhere`.
+    Every operation behind a key also answers with those in `everywhere`, and one that takes JSON, with those that come
+    before the body is there.
     """
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in dict.fromkeys((*codes, *everywhere)):
+    of_bodies = ("request_timeout",) if "malformed_json" in codes else ()
+    for code in dict.fromkeys((*codes, *of_bodies, *everywhere)):
         problem = PROBLEMS[code]
         response = by_status.setdefault(
             problem.status,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from api.errors import ApiError, field_problems, invalid
+from api.errors import HANG_UP, ApiError, field_problems, invalid
 from api.services import Services
 from api.uploads import protocol
-from api.uploads.receive import too_large
+from api.uploads.receive import STALL_SECONDS, too_large
 from api.uploads.schemas import UploadCreate, UploadRead
 from persistence import incoming_uploads, objects, quotas, uploads
 from persistence.database import transaction
@@ -22,16 +23,22 @@ _NAMES = ("filename", "name")
 
 
 async def from_json(request: Request) -> UploadCreate:
-    """The announced file. Raises `ApiError`: 400, 413, 415, 422."""
+    """The announced file. Raises `ApiError`: 400, 408, 413, 415, 422."""
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != "application/json":
         detail = "Send JSON ('Content-Type: application/json'), or speak tus ('Tus-Resumable: 1.0.0')."
         raise ApiError("unsupported_media_type", detail)
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _JSON_BYTES:
-            raise ApiError("content_too_large", f"This JSON body has at most {_JSON_BYTES} bytes.", limit=_JSON_BYTES)
+    try:
+        async with asyncio.timeout(STALL_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > _JSON_BYTES:
+                    detail = f"This JSON body has at most {_JSON_BYTES} bytes."
+                    raise ApiError("content_too_large", detail, limit=_JSON_BYTES)
+    except TimeoutError:
+        detail = f"A JSON body has to come within {STALL_SECONDS:.0f} seconds."
+        raise ApiError("request_timeout", detail, headers=HANG_UP) from None
     try:
         return UploadCreate.model_validate_json(body)
     except ValidationError as error:
