@@ -86,7 +86,7 @@ class FileStore:
                     yield _info(path)
 
     def sweep_staging(self, older_than: timedelta) -> int:
-        return sweep(self._staging, older_than)
+        return sweep(self._staging, older_than) + self.incoming.sweep(older_than)
 
     def _path(self, sha256: str) -> Path:
         return self._objects / require_hash(sha256)[:2] / sha256
@@ -114,6 +114,8 @@ class FileStore:
             if not final.parent.exists():
                 final.parent.mkdir(exist_ok=True)
                 _sync_folder(self._objects)
+            # Its last byte may have come long ago; what counts is when it was put.
+            os.utime(staged_file)
             staged_file.replace(final)
             _sync_folder(final.parent)
 

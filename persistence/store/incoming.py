@@ -9,7 +9,8 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Final, Protocol
@@ -17,7 +18,7 @@ from uuid import UUID, uuid4
 
 from persistence.errors import IncomingBusy, IncomingLost
 from persistence.store.protocol import CHUNK, Stored
-from persistence.store.staging import disk_full, require_headroom
+from persistence.store.staging import disk_full, require_headroom, sweep
 
 _CHECK_EVERY: Final = 16 * 2**20
 _LOCK_POLL_SECONDS: Final = 0.02
@@ -68,9 +69,7 @@ class IncomingWriter:
             require_headroom(self._path.parent, self._headroom + len(data))
             self._unchecked = 0
         with disk_full(self._path.parent, self._headroom):
-            view = memoryview(data)
-            while view:
-                view = view[self._file.write(view) :]
+            _write(self._file, data)
         if self._digest is not None:
             self._digest.update(data)
         self._size += len(data)
@@ -109,20 +108,26 @@ class IncomingArea:
         wait_seconds: float = 0.0,
         confirm: Callable[[], None] = lambda: None,
     ) -> Iterator[IncomingWriter]:
-        """Append to a file behind its first `offset` bytes, alone.
+        """Append to a file behind its first `offset` bytes, alone. Bytes that are an object by now stay as they are.
 
         `confirm` is called with the lock and before anything is cut off; it raises if the offset is not the right one
         after all. Raises `IncomingBusy` when another keeps the file for longer than `wait_seconds`, `IncomingLost` when
         it has fewer bytes than that.
         """
-        with os.fdopen(self._locked(name, offset, wait_seconds), "r+b", buffering=0) as file:
+        with ExitStack() as stack:
+            file: BinaryIO = stack.enter_context(
+                os.fdopen(self._locked(name, offset, wait_seconds), "r+b", buffering=0)
+            )
             try:
                 confirm()
             except BaseException:
                 self._forget_if_empty(name, file)
                 raise
-            if os.fstat(file.fileno()).st_size < offset:
+            found = os.fstat(file.fileno())
+            if found.st_size < offset:
                 raise IncomingLost(name)
+            if found.st_nlink > 1:
+                file = stack.enter_context(self._apart(name, file, offset))
             file.truncate(offset)
             file.seek(offset)
             writer = IncomingWriter(file, self._path(name), offset, self._digest_at(name, offset), self._headroom)
@@ -143,13 +148,17 @@ class IncomingArea:
         stored = Stored(writer.sha256, writer.size)
         writer.sync()
         # A second name for the same bytes: should the process die before the object is recorded, nothing is lost.
-        linked = self._folder / f"{name}.{uuid4().hex}"
+        linked = self._spare(name)
         os.link(self._path(name), linked)
         try:
             self._publish(linked, stored)
         finally:
             linked.unlink(missing_ok=True)
         return stored
+
+    def sweep(self, older_than: timedelta) -> int:
+        """Remove second names whose process died before it took them away; returns how many."""
+        return sweep(self._folder, older_than, "*.*")
 
     def discard(self, name: UUID) -> None:
         """Forget a file; one that is not there is fine."""
@@ -164,6 +173,31 @@ class IncomingArea:
                 if "." not in path.name:
                     yield UUID(path.name)
 
+    def _apart(self, name: UUID, file: BinaryIO, offset: int) -> BinaryIO:
+        """The first `offset` bytes in a file of their own, which takes the name; locked like the one before.
+
+        `put` made an object of the same file, and then the upload was not recorded as complete. The object is never
+        written to again: whoever else has these bytes relies on it.
+        """
+        require_headroom(self._folder, self._headroom + offset)
+        fresh = self._spare(name)
+        copy = fresh.open("x+b", buffering=0)
+        try:
+            fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.seek(0)
+            with disk_full(self._folder, self._headroom):
+                left = offset
+                while left and (data := file.read(min(CHUNK, left))):
+                    _write(copy, data)
+                    left -= len(data)
+                os.fsync(copy.fileno())
+            fresh.replace(self._path(name))
+        except BaseException:
+            copy.close()
+            fresh.unlink(missing_ok=True)
+            raise
+        return copy
+
     def _forget_if_empty(self, name: UUID, file: BinaryIO) -> None:
         """With the lock: a request that came too late may have made the file of an upload that has ended anew."""
         if os.fstat(file.fileno()).st_size == 0:
@@ -171,6 +205,10 @@ class IncomingArea:
 
     def _path(self, name: UUID) -> Path:
         return self._folder / str(name)
+
+    def _spare(self, name: UUID) -> Path:
+        """A second name, for a moment."""
+        return self._folder / f"{name}.{uuid4().hex}"
 
     def _locked(self, name: UUID, offset: int, wait_seconds: float) -> int:
         """A descriptor of the file, with the one lock on it."""
@@ -216,3 +254,10 @@ class IncomingArea:
             self._digests.move_to_end(name)
             while len(self._digests) > _DIGESTS:
                 self._digests.popitem(last=False)
+
+
+def _write(file: BinaryIO, data: bytes | memoryview) -> None:
+    """All of it, to a file without a buffer."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

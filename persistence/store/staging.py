@@ -106,15 +106,15 @@ def disk_full(folder: Path, headroom: int) -> Iterator[None]:
         raise OutOfDisk(headroom, shutil.disk_usage(folder).free) from error
 
 
-def sweep(folder: Path, older_than: timedelta) -> int:
-    """Remove staging files that nobody has written to for so long."""
+def sweep(folder: Path, older_than: timedelta, pattern: str = "*") -> int:
+    """Remove files of these names that nobody has written to for so long; returns how many."""
     if not folder.exists():
         return 0
     oldest = time.time() - older_than.total_seconds()
     swept = 0
-    for path in folder.iterdir():
+    for path in folder.glob(pattern):
         with suppress(FileNotFoundError):  # its writer ended while we looked
-            if path.stat().st_mtime < oldest:
+            if path.is_file() and path.stat().st_mtime < oldest:
                 path.unlink()
                 swept += 1
     return swept

@@ -9,6 +9,7 @@ import threading
 import time
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -24,6 +25,7 @@ from persistence.store import ObjectStore
 from persistence.tables import IncomingUpload
 from tests.api.conftest import serving
 from tests.api.test_errors import problem
+from tests.api.test_transactions import lost
 from tests.api.test_uploads import leftovers
 from tests.api.tus import BYTES, CONTENT, SHA256, TUS, begin, encoded, id_of, offset, patch, send
 
@@ -138,6 +140,26 @@ def test_an_unfinished_upload_can_be_seen_and_nothing_made_of_it(client: TestCli
     }
     for where, body in bodies.items():
         assert problem(client.post(where, json=body), 409, "upload_not_complete")["received"] == 1000
+
+
+def test_bytes_that_were_stored_stay_as_they_are_when_the_upload_could_not_be_recorded(
+    client: TestClient, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be another tenant's by then: equal bytes are one object."""
+    path = begin(client)
+    patch(client, path, 0, CONTENT[:1000])
+    with monkeypatch.context() as away:
+        away.setattr(incoming_uploads, "complete", Mock(side_effect=lost()))
+        problem(patch(client, path, 1000, CONTENT[1000:]), 503, "service_unavailable")
+    assert client.put("/v1/uploads/same", content=CONTENT).json()["sha256"] == SHA256
+    with monkeypatch.context() as away:
+        away.setattr(incoming_uploads, "complete", Mock(side_effect=lost()))
+        problem(patch(client, path, 1000, CONTENT[1000:]), 503, "service_unavailable")
+    other = CONTENT[:1000] + bytes(len(CONTENT) - 1000)
+    assert patch(client, path, 1000, other[1000:]).status_code == 204
+    assert client.get(path).json()["sha256"] == hashlib.sha256(other).hexdigest()
+    with store.open(SHA256) as kept:
+        assert kept.read() == CONTENT
 
 
 def test_a_terminated_upload_is_gone(client: TestClient, settings: Settings) -> None:
