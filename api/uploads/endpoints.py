@@ -92,7 +92,11 @@ def _record(services: Services, tenant_id: UUID, filename: str, stored: Stored) 
     ttl = timedelta(hours=services.settings.upload_ttl_hours)
     with transaction(services.sessions) as session:
         objects.register(session, stored.sha256, stored.size)
-        return UploadRead.of(uploads.create(session, tenant_id, filename, stored.sha256, stored.size, ttl))
+        made = uploads.create(session, tenant_id, filename, stored.sha256, stored.size, ttl)
+        # Asked before, but many may have been let in since then. Of what is refused here the bytes are swept later:
+        # by now they may be those of somebody else's upload, too.
+        quotas.require(session, services.settings, tenant_id, "bytes", stored.size, made=True)
+        return UploadRead.of(made)
 
 
 @router.get("", summary="List uploads", responses=responses())
