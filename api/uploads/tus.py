@@ -18,6 +18,7 @@ from api.uploads.ids import UploadId, upload_id_of
 from api.uploads.reading import shown
 from api.uploads.schemas import UploadRead
 from persistence.errors import OffsetMismatch
+from persistence.scopes import allows
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
@@ -155,11 +156,13 @@ async def begin_upload(request: Request, caller: WriterApart) -> Response:
 async def head_upload(request: Request, caller: ReaderApart, upload: UploadId) -> Response:
     """tus: the offset from which to go on. A complete upload has its whole length.
 
-    A request that still adds to the upload is told to stop first. To watch an upload, use `GET`.
+    A request that still adds to the upload is told to stop first, unless the key may only read. To watch an upload,
+    use `GET`.
     """
     protocol.require_version(request)
     upload_id = upload_id_of(upload)
-    found = await to_thread.run_sync(settled_standing, services_of(request), caller.tenant_id, upload_id)
+    look = settled_standing if allows(caller.scope, "write") else standing
+    found = await to_thread.run_sync(look, services_of(request), caller.tenant_id, upload_id)
     metadata = {} if found.tus_metadata is None else {"Upload-Metadata": found.tus_metadata}
     headers = {**protocol.progress(found.offset, found.expires_at), "Upload-Length": str(found.size), **metadata}
     return Response(None, 200, headers)

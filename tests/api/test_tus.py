@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +21,7 @@ from starlette.testclient import TestClient
 from api.uploads import append, receive
 from persistence import incoming_uploads
 from persistence.database import transaction
+from persistence.errors import UploadSuperseded
 from persistence.settings import Settings
 from persistence.store import ObjectStore
 from persistence.tables import IncomingUpload
@@ -258,6 +260,23 @@ def test_a_newer_request_takes_over_from_one_that_hangs(
         assert other.get(path).json()["sha256"] == SHA256
     release.set()
     old.join(20)
+
+
+def test_who_may_only_read_does_not_stop_the_one_who_sends(
+    client: TestClient, make_key: Callable[..., str], sessions: sessionmaker[Session]
+) -> None:
+    path = begin(client)
+    patch(client, path, 0, CONTENT[:1000])
+    with transaction(sessions) as session:
+        tenant_id = session.get_one(IncomingUpload, id_of(path)).tenant_id
+        token = incoming_uploads.take(session, tenant_id, id_of(path))
+    reader = {"Authorization": f"Bearer {make_key('acme', scope='read')}"}
+    assert client.head(path, headers=TUS | reader).headers["upload-offset"] == "1000"
+    with transaction(sessions) as session:
+        assert incoming_uploads.check(session, id_of(path), token) == 1000
+    assert offset(client, path) == 1000
+    with transaction(sessions) as session, pytest.raises(UploadSuperseded):
+        incoming_uploads.check(session, id_of(path), token)
 
 
 def test_any_process_goes_on_where_another_stopped(settings: Settings, key: str) -> None:
