@@ -40,6 +40,7 @@ from persistence.errors import (
     QuotaExceeded,
     StoreUnavailable,
     UploadExpired,
+    UploadFailed,
 )
 
 log = structlog.get_logger(__name__)
@@ -233,8 +234,8 @@ def _extra(error: PersistenceError) -> _Extra | None:
             return _Extra("out_of_disk", {}, {"needed": error.needed, "free": error.free})
         case IncomingBusy():
             return _Extra(error.code, {"Retry-After": str(RETRY_AFTER_SECONDS)}, {})
-        case UploadExpired() | IncomingLost():
-            return _Extra(error.code, {}, {})
+        case UploadExpired() | UploadFailed() | IncomingLost():
+            return _Extra(error.code, {}, {"reason": error.reason} if isinstance(error, UploadFailed) else {})
     return None
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.events.hub import EventHub
 from api.rate_limits import RateLimiter
-from persistence import checkpoints, datasets, jobs
+from persistence import checkpoints, datasets, jobs, verifications
 from persistence.database import make_engine, session_factory, transaction
 from persistence.dispatch import Dispatcher
 from persistence.settings import Settings
@@ -28,8 +28,13 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 24  # transactions of requests; the pool has 30 connections, and event streams need some
 _FETCHES = 32  # calls to the object store; if it hangs, they all do, and nothing else
 
-TaskKind = Literal["job", "dataset", "checkpoint"]
-_MARK = {"job": jobs.mark_dispatched, "dataset": datasets.mark_dispatched, "checkpoint": checkpoints.mark_dispatched}
+TaskKind = Literal["job", "dataset", "checkpoint", "upload"]
+_MARK = {
+    "job": jobs.mark_dispatched,
+    "dataset": datasets.mark_dispatched,
+    "checkpoint": checkpoints.mark_dispatched,
+    "upload": verifications.mark_dispatched,
+}
 
 
 @dataclass(frozen=True, slots=True)

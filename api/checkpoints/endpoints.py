@@ -36,6 +36,8 @@ _CONTENT = responses(
             "upload_not_found",
             "upload_expired",
             "upload_not_complete",
+            "upload_verifying",
+            "upload_failed",
             "content_too_large",
             "unsupported_media_type",
         ),

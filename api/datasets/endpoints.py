@@ -43,6 +43,8 @@ IMMUTABLE = "private, max-age=31536000, immutable"
             "upload_not_found",
             "upload_expired",
             "upload_not_complete",
+            "upload_verifying",
+            "upload_failed",
             "too_many_datasets",
             "content_too_large",
             "unsupported_media_type",

@@ -16,6 +16,8 @@ from api.uploads.receive import STALL_SECONDS, too_large
 from api.uploads.schemas import UploadCreate, UploadRead
 from persistence import incoming_uploads, objects, quotas, uploads
 from persistence.database import transaction
+from persistence.errors import StoreError
+from persistence.tables import IncomingUpload
 
 _UNNAMED = "upload"
 _JSON_BYTES = 64 * 1024
@@ -100,22 +102,39 @@ def begin(
             ttl,
             expected_sha256=wanted.sha256,
             tus_metadata=tus_metadata,
+            direct=wanted.multipart,
         )
-        if wanted.multipart and store.multipart is not None:
-            made.multipart_id = store.multipart.begin(made.id)
-            session.flush()
-        return UploadRead.under_way(made, store)
+    return UploadRead.under_way(_named(services, made), store)
+
+
+def _named(services: Services, made: IncomingUpload) -> IncomingUpload:
+    """The upload, also begun in the store. Only now: the tenant's other requests must not wait for S3."""
+    try:
+        made.multipart_id = services.store.incoming.begin(made.id)
+    except StoreError:
+        with transaction(services.sessions) as session:
+            incoming_uploads.delete(session, made.id)
+        raise
+    if made.multipart_id is not None:
+        with transaction(services.sessions) as session:
+            incoming_uploads.name_multipart(session, made.id, made.multipart_id)
+    return made
 
 
 def _known(services: Services, tenant_id: UUID, wanted: UploadCreate, sha256: str, ttl: timedelta) -> UploadRead | None:
     with transaction(services.sessions) as session:
         upload = incoming_uploads.instant(session, tenant_id, wanted.filename, sha256, wanted.size, ttl)
-        # Registered, it cannot be released any more; before, it may have been.
-        if upload is not None and services.store.exists(sha256):
-            return UploadRead.of(upload)
-        if upload is not None:
-            session.delete(upload)
-    return None
+    if upload is None:
+        return None
+    there = False
+    try:
+        # Registered, the object cannot be released any more; before, it may have been.
+        there = services.store.exists(sha256)
+    finally:
+        if not there:
+            with transaction(services.sessions) as session:
+                uploads.delete(session, tenant_id, upload.id)
+    return UploadRead.of(upload) if there else None
 
 
 def _empty(services: Services, tenant_id: UUID, wanted: UploadCreate, ttl: timedelta) -> UploadRead:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from persistence.errors import ObjectCorrupt, ObjectMissing
-from persistence.store.incoming import IncomingArea
+from persistence.store.file_incoming import FileIncoming
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
 from persistence.store.staging import StagedWriter, copy_in, disk_full, staged, sweep
 from persistence.store.verified import VerifiedReader, is_hash, require_hash, verified_chunks
@@ -30,7 +30,7 @@ class FileStore:
         self._headroom = headroom
         self._objects.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(parents=True, exist_ok=True)
-        self.incoming = IncomingArea(root / "incoming", headroom=headroom, publish=self._publish)
+        self.incoming = FileIncoming(root / "incoming", headroom=headroom, publish=self._publish)
         self.multipart: None = None
 
     def writer(self) -> AbstractContextManager[StagedWriter]:

@@ -18,12 +18,13 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
-from api.uploads import append, receive
-from persistence import incoming_uploads
+from api.uploads import receive
+from persistence import incoming_turns, incoming_uploads
 from persistence.database import transaction
 from persistence.errors import UploadSuperseded
 from persistence.settings import Settings
 from persistence.store import ObjectStore
+from persistence.store.file_incoming import FileIncomingWriter
 from persistence.tables import IncomingUpload
 from tests.api.conftest import serving
 from tests.api.test_errors import problem
@@ -151,11 +152,11 @@ def test_bytes_that_were_stored_stay_as_they_are_when_the_upload_could_not_be_re
     path = begin(client)
     patch(client, path, 0, CONTENT[:1000])
     with monkeypatch.context() as away:
-        away.setattr(incoming_uploads, "complete", Mock(side_effect=lost()))
+        away.setattr(incoming_turns, "complete", Mock(side_effect=lost()))
         problem(patch(client, path, 1000, CONTENT[1000:]), 503, "service_unavailable")
     assert client.put("/v1/uploads/same", content=CONTENT).json()["sha256"] == SHA256
     with monkeypatch.context() as away:
-        away.setattr(incoming_uploads, "complete", Mock(side_effect=lost()))
+        away.setattr(incoming_turns, "complete", Mock(side_effect=lost()))
         problem(patch(client, path, 1000, CONTENT[1000:]), 503, "service_unavailable")
     other = CONTENT[:1000] + bytes(len(CONTENT) - 1000)
     assert patch(client, path, 1000, other[1000:]).status_code == 204
@@ -269,14 +270,14 @@ def test_who_may_only_read_does_not_stop_the_one_who_sends(
     patch(client, path, 0, CONTENT[:1000])
     with transaction(sessions) as session:
         tenant_id = session.get_one(IncomingUpload, id_of(path)).tenant_id
-        token = incoming_uploads.take(session, tenant_id, id_of(path))
+        token = incoming_turns.take(session, tenant_id, id_of(path))
     reader = {"Authorization": f"Bearer {make_key('acme', scope='read')}"}
     assert client.head(path, headers=TUS | reader).headers["upload-offset"] == "1000"
     with transaction(sessions) as session:
-        assert incoming_uploads.check(session, id_of(path), token) == 1000
+        assert incoming_turns.start(session, id_of(path), token).received == 1000
     assert offset(client, path) == 1000
     with transaction(sessions) as session, pytest.raises(UploadSuperseded):
-        incoming_uploads.check(session, id_of(path), token)
+        incoming_turns.check(session, id_of(path), token)
 
 
 def test_any_process_goes_on_where_another_stopped(settings: Settings, key: str) -> None:
@@ -297,7 +298,7 @@ def test_any_process_goes_on_where_another_stopped(settings: Settings, key: str)
 
 
 def test_progress_is_safe_before_the_request_ends(live: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "CHECKPOINT_BYTES", 50_000)
+    monkeypatch.setattr(FileIncomingWriter, "checkpoint_bytes", 50_000)
     monkeypatch.setattr(receive, "BLOCK_BYTES", 10_000)
     path = begin(live)
     release = threading.Event()

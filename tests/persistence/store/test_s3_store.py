@@ -93,9 +93,10 @@ def test_addresses_are_signed_for_the_region_in_the_newest_way(
     monkeypatch.setenv(variable, "eu-central-2")
     store = open_store("s3://bucket", headroom=0, spool=tmp_path)
     assert store.multipart is not None
-    url = urlsplit(store.multipart.part_url(uuid.uuid4(), "upload", 1, seconds=60))
+    url = urlsplit(store.multipart.part_url(uuid.uuid4(), "upload", 1, 1000, seconds=60))
     signed = parse_qs(url.query)
     assert signed["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert signed["X-Amz-Signature"]
+    assert signed["X-Amz-SignedHeaders"] == ["content-length;host"]
     assert signed["X-Amz-Credential"][0].split("/")[2] == "eu-central-2"
     assert "eu-central-2" in url.netloc
