@@ -9,7 +9,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Lock
@@ -186,7 +186,7 @@ class FileIncoming:
         """Every file's name."""
         if self._folder.exists():
             for path in self._folder.iterdir():
-                if "." not in path.name:
+                with suppress(ValueError):  # a second name, or somebody else's file
                     yield UUID(path.name)
 
     def _apart(self, name: UUID, file: BinaryIO, offset: int) -> BinaryIO:

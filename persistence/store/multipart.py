@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Final
 from uuid import UUID
@@ -155,7 +155,10 @@ class MultipartArea:
             pages = self.client.get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix):
                 keys |= {each["Key"] for each in page.get("Uploads", ()) if each["Initiated"] < oldest}
-        yield from {UUID(key.removeprefix(self._prefix).partition(".")[0]) for key in keys}
+        names = {key.removeprefix(self._prefix).partition(".")[0] for key in keys}
+        for name in names:
+            with suppress(ValueError):  # somebody else's
+                yield UUID(name)
 
     def key(self, name: UUID) -> str:
         """Where an upload lies in the bucket."""

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import moto.s3.models
 import pytest
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from persistence.errors import IncomingLost, OutOfDisk, StoreUnavailable
@@ -179,3 +180,21 @@ def test_only_what_was_hashed_is_copied(area: MultipartArea, s3_bucket: str, mon
     area.client.put_object(Bucket=s3_bucket, Key=area.key(NAME), Body=CONTENT[::-1])
     with pytest.raises(StoreUnavailable):
         assembled.hash_of(area, NAME, found, lambda: None)
+
+
+def test_a_large_upload_is_copied_in_parts_all_of_them_of_what_was_hashed(
+    area: MultipartArea, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembled, "_COPY", TransferConfig(multipart_threshold=2**20, multipart_chunksize=5 * 2**20))
+    content = os.urandom(2**20) * 12
+    area.client.put_object(Bucket=s3_bucket, Key=area.key(NAME), Body=content)
+    found, conditions, signs = assembled.find(area, NAME), list[str](), list[int]()
+    area.client.meta.events.register(
+        "before-call.s3.UploadPartCopy",
+        lambda params, **_: conditions.append(params["headers"]["x-amz-copy-source-if-match"]),
+    )
+    sha256 = hashlib.sha256(content).hexdigest()
+    assembled.publish(area, NAME, found, sha256, lambda: signs.append(1))
+    assert conditions == [found.etag] * 3
+    assert len(signs) == 3
+    assert area.client.get_object(Bucket=s3_bucket, Key=area.key_of(sha256))["Body"].read() == content
