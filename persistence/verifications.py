@@ -74,17 +74,15 @@ def fail(session: Session, upload_id: uuid.UUID, token: uuid.UUID, error: Mappin
     _fail(session, leases.fence(session, IncomingUpload, upload_id, token), error)
 
 
-def hand_back(
-    session: Session, upload_id: uuid.UUID, token: uuid.UUID, error: Mapping[str, Any], *, soon: bool
-) -> None:
+def hand_back(session: Session, upload_id: uuid.UUID, token: uuid.UUID, error: Mapping[str, Any]) -> None:
     """Have it tried again, as often as it takes: what was in the way has nothing to do with the upload.
 
-    The caller sends it again if it is to be `soon`; else the sweeper does, after some seconds. Raises `LeaseLost`.
+    The next sweep sends it, if the caller does not do so at once. Raises `LeaseLost`.
     """
     upload = leases.fence(session, IncomingUpload, upload_id, token)
     upload.error = dict(error)
     upload.attempt -= 1
-    upload.dispatched_at = None if soon else func.clock_timestamp()
+    upload.dispatched_at = None
     leases.drop(upload)
     session.flush()
 

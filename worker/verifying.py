@@ -75,19 +75,18 @@ def _attempt(context: Context, claim: Claim) -> None:
     with _kept(context, claim) as lease:
         try:
             end = _verify(context, claim, lease)
+            if isinstance(end, Failure):
+                _fail(context, claim, end)
+            else:
+                _finish(context, claim, end)
         except _Stopped:
-            _hand_back(
-                context, claim, Failure("worker_shutdown", "the worker was shut down", retryable=True), soon=True
-            )
+            _hand_back(context, claim, Failure("worker_shutdown", "the worker was shut down", retryable=True))
+            context.dispatcher.send("upload", claim.upload.id)
             return
         except StoreUnavailable as error:
-            # Nobody's fault but the store's; it is tried again until the store is back.
-            _hand_back(context, claim, Failure(error.code, str(error), retryable=True), soon=False)
+            # Nobody's fault but the store's: the sweeper has it tried again until the store is back.
+            _hand_back(context, claim, Failure(error.code, str(error), retryable=True))
             return
-        if isinstance(end, Failure):
-            _fail(context, claim, end)
-        else:
-            _finish(context, claim, end)
     _discard(context, claim.upload)
 
 
@@ -135,16 +134,14 @@ def _fail(context: Context, claim: Claim, failure: Failure) -> None:
     _log.warning("upload_failed", error=error)
 
 
-def _hand_back(context: Context, claim: Claim, failure: Failure, *, soon: bool) -> None:
+def _hand_back(context: Context, claim: Claim, failure: Failure) -> None:
     error = failure.as_error()
     persist(
         context.sessions,
-        lambda session: verifications.hand_back(session, claim.upload.id, claim.token, error, soon=soon),
+        lambda session: verifications.hand_back(session, claim.upload.id, claim.token, error),
         give_up=context.stopping,
     )
     _log.warning("upload_handed_back", error=error)
-    if soon:
-        context.dispatcher.send("upload", claim.upload.id)
 
 
 def _discard(context: Context, upload: IncomingUpload) -> None:

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 from persistence.errors import IncomingBusy, IncomingLost
 from persistence.store.incoming import IncomingWriter, Kept, Turn
 from persistence.store.protocol import CHUNK, Stored
-from persistence.store.staging import disk_full, require_headroom, sweep
+from persistence.store.staging import disk_full, require_headroom, sweep, write_all
 
 CHECKPOINT_BYTES: Final = 64 * 2**20
 _CHECK_EVERY: Final = 16 * 2**20
@@ -74,7 +74,7 @@ class FileIncomingWriter:
             require_headroom(self._path.parent, self._headroom + len(data))
             self._unchecked = 0
         with disk_full(self._path.parent, self._headroom):
-            _write(self._file, data)
+            write_all(self._file, data)
         if self._digest is not None:
             self._digest.update(data)
         self._size += len(data)
@@ -204,7 +204,7 @@ class FileIncoming:
             with disk_full(self._folder, self._headroom):
                 left = offset
                 while left and (data := file.read(min(CHUNK, left))):
-                    _write(copy, data)
+                    write_all(copy, data)
                     left -= len(data)
                 os.fsync(copy.fileno())
             fresh.replace(self._path(name))
@@ -270,10 +270,3 @@ class FileIncoming:
             self._digests.move_to_end(name)
             while len(self._digests) > _DIGESTS:
                 self._digests.popitem(last=False)
-
-
-def _write(file: BinaryIO, data: bytes | memoryview) -> None:
-    """All of it, to a file without a buffer."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]

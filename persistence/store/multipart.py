@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from persistence.errors import Conflict, IncomingLost, ObjectCorrupt, ObjectMissing, StoreUnavailable
 from persistence.store.file_slice import FileSlice
 from persistence.store.protocol import CHUNK
+from persistence.store.staging import write_all
 
 _SMALLEST_PART: Final = 16 * 2**20
 MOST_PARTS: Final = 10_000
@@ -99,11 +100,11 @@ class MultipartArea:
             )
 
     def get_tail(self, name: UUID, tail: str, file: BinaryIO) -> None:
-        """Write a tail to a file. Raises `IncomingLost`."""
+        """Write a tail to a file without a buffer. Raises `IncomingLost`."""
         with translated(str(name), lost=name):
             with self.client.get_object(Bucket=self.bucket, Key=f"{self.key(name)}.{tail}")["Body"] as body:
                 while data := body.read(CHUNK):
-                    file.write(data)
+                    write_all(file, data)
 
     def drop_tail(self, name: UUID, tail: str) -> None:
         """Take a tail away; one that is not there is fine."""

@@ -20,7 +20,7 @@ from persistence.errors import IncomingLost, StoreUnavailable
 from persistence.store.incoming import IncomingWriter, Kept, Part, Received, Tail, Turn
 from persistence.store.multipart import MOST_PARTS, MultipartArea
 from persistence.store.protocol import CHUNK
-from persistence.store.staging import disk_full, require_headroom
+from persistence.store.staging import disk_full, require_headroom, write_all
 
 _log = structlog.get_logger(__name__)
 
@@ -75,14 +75,12 @@ class S3IncomingWriter:
             require_headroom(self._spool, self._headroom + len(data))
             self._unchecked = 0
         with disk_full(self._spool, self._headroom):
-            self._file.write(data)
+            write_all(self._file, data)
         self._size += len(data)
         return len(data)
 
     def sync(self, *, everything: bool = True) -> Kept:
         """Send what is enough for parts, and the rest as the last part or as a tail if it is to be `everything`."""
-        with disk_full(self._spool, self._headroom):
-            self._file.flush()
         parts: list[Part] = []
         held, sent = self._size - self._in_parts, 0
         while held - sent >= self.checkpoint_bytes or (self._size == self._whole and held > sent):
@@ -128,7 +126,7 @@ class S3IncomingWriter:
                 self._file.seek(sent + start)
                 piece = self._file.read(min(CHUNK, left - start))
                 self._file.seek(start)
-                self._file.write(piece)
+                write_all(self._file, piece)
             self._file.seek(left)
             self._file.truncate()
 
@@ -160,8 +158,8 @@ class S3Incoming:
         if found.multipart_id is None:
             raise IncomingLost(name, everywhere=True)
         self._spool.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self._spool) as raw:
-            file = cast("BinaryIO", raw)
+        with tempfile.TemporaryFile(dir=self._spool, buffering=0) as raw:
+            file = cast("BinaryIO", raw)  # read and written as one, only without a buffer
             if found.tail is not None:
                 with disk_full(self._spool, self._headroom):
                     self._area.get_tail(name, found.tail.name, file)

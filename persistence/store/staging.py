@@ -88,6 +88,13 @@ def copy_in(source: Path, writer: StagedWriter, on_chunk: Callable[[], object] =
             on_chunk()
 
 
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """All of it, to a file without a buffer: none that could fail once more when the file is closed."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
 def require_headroom(folder: Path, needed: int) -> None:
     """Raises `OutOfDisk` when the disk under `folder` has fewer than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
