@@ -31,6 +31,8 @@ from persistence.tables import IncomingPart, IncomingUpload
 from tests.api.conftest import serving
 from tests.api.test_errors import problem
 from tests.api.tus import TUS, begin, id_of, offset, patch
+from tests.fixtures.cutting_proxy import cutting_proxy
+from tests.fixtures.tus_client import upload_through
 from tests.fixtures.verifying import verifier
 from tests.persistence.store.conftest import s3_bucket, s3_endpoint
 
@@ -265,3 +267,13 @@ def test_a_turn_that_ended_records_nothing(machines: Machines, sessions: session
     assert machines[1].delete(path).status_code == 204
     with transaction(sessions) as session, pytest.raises(UploadSuperseded):
         incoming_turns.next_part(session, upload_id, token)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # connections that were cut in the middle
+def test_a_public_client_on_a_bad_line_brings_its_file_to_s3(machines: Machines, key: str, verify: Verify) -> None:
+    with cutting_proxy(machines[0].base_url.port or 0, seed=5, longest=60_000, share=0.7) as (bad, cuts):
+        address, breaks = upload_through(f"http://127.0.0.1:{bad}", key, CONTENT, seed=5, checksums=True)
+    assert len(cuts) >= breaks > 1
+    path = address.split(str(bad))[1]
+    verify(id_of(path))
+    assert machines[1].get(path).json()["sha256"] == SHA256
