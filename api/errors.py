@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import structlog
@@ -39,11 +40,14 @@ from persistence.errors import (
     QuotaExceeded,
     StoreUnavailable,
     UploadExpired,
+    UploadFailed,
 )
 
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_SECONDS = 2
+HANG_UP: Final = MappingProxyType({"Connection": "close"})
+"""Headers of an answer to a request whose body stopped coming: the connection is of no more use."""
 _PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # RFC 3986, section 3.3
 _PATH_CODES = {
     "dataset_id": "dataset_not_found",
@@ -230,8 +234,8 @@ def _extra(error: PersistenceError) -> _Extra | None:
             return _Extra("out_of_disk", {}, {"needed": error.needed, "free": error.free})
         case IncomingBusy():
             return _Extra(error.code, {"Retry-After": str(RETRY_AFTER_SECONDS)}, {})
-        case UploadExpired() | IncomingLost():
-            return _Extra(error.code, {}, {})
+        case UploadExpired() | UploadFailed() | IncomingLost():
+            return _Extra(error.code, {}, {"reason": error.reason} if isinstance(error, UploadFailed) else {})
     return None
 
 

@@ -26,6 +26,7 @@ from api.samples.endpoints import router as samples
 from api.services import Services
 from api.shutdown import on_stop_signal
 from api.strangers import StrangerMiddleware
+from api.tidying import tidying
 from api.uploads.routes import router as uploads
 from api.web import site
 from api.webhooks.endpoints import router as webhooks
@@ -81,7 +82,8 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     services.hub.start()
     try:
         with on_stop_signal(services.hub.close):
-            yield
+            async with tidying(services):
+                yield
     finally:
         await services.hub.stop()
         services.close()

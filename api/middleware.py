@@ -1,18 +1,20 @@
-"""What wraps every request: its id, one log line, a bound on JSON bodies, and a problem for whatever nobody caught.
+"""What wraps every request: its id, one log line, bounds on JSON bodies, and a problem for whatever nobody caught.
 
 Plain ASGI, because a wrapper that rebuilds requests would buffer or slow down gigabyte uploads.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Final
 
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ApiError, problem_response
+from api.errors import HANG_UP, ApiError, problem_response
 from api.problems import PROBLEMS
 from api.rate_limits import rate_limit_headers
 from api.request_ids import CALLER_IN_SCOPE, HEADER, assign_request_id
@@ -20,9 +22,10 @@ from api.security_headers import security_headers
 
 log = structlog.get_logger("api.request")
 
-JSON_BODY_MAX_BYTES = 2**20
-_UPLOADS = "/v1/uploads"
-_QUIET = {"/healthz", "/readyz"}
+JSON_BODY_MAX_BYTES: Final = 2**20
+JSON_BODY_SECONDS: Final = 60.0
+_UPLOADS: Final = "/v1/uploads"
+_QUIET: Final = {"/healthz", "/readyz"}
 
 
 class RequestMiddleware:
@@ -74,12 +77,16 @@ class RequestMiddleware:
 
 
 def _is_streamed(scope: Scope) -> bool:
-    """Whether the body is a file's bytes, which the endpoint bounds and never holds in memory."""
-    if not scope["path"].startswith(_UPLOADS):
-        return False
-    return scope["method"] in ("PUT", "PATCH") or _header(scope, b"content-type").startswith(
-        b"application/offset+octet-stream"
-    )
+    """Whether the body is a file's bytes, which the endpoint bounds and never holds in memory.
+
+    By the address alone, never by what the request says of itself: every other body is read whole before anybody has
+    looked at the key.
+    """
+    path, method = scope["path"], scope["method"]
+    if path == _UPLOADS:
+        return bool(method == "POST")
+    name = path.removeprefix(f"{_UPLOADS}/")
+    return method in ("PUT", "PATCH") and name != path and "/" not in name
 
 
 def _override_method(scope: Scope) -> None:
@@ -95,13 +102,28 @@ def _header(scope: Scope, name: bytes) -> bytes:
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
-    """`receive`, until more than `limit` bytes of body came; then `ApiError` (413)."""
+    """`receive`, with a bound on the body: `ApiError` 413 beyond `limit` bytes, 408 when it takes too long.
+
+    The time counts from the first look to the last byte, however the bytes come: a body is read before the key is
+    looked at, and nobody may hold a connection for ever.
+    """
     received = 0
+    deadline: float | None = None
+    whole = False
 
     async def receive_bounded() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, deadline, whole
+        if whole:
+            return await receive()  # Waits for the client to go away, as long as that takes.
+        deadline = deadline or time.monotonic() + JSON_BODY_SECONDS
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                message = await receive()
+        except TimeoutError:
+            detail = f"A JSON body has to come within {JSON_BODY_SECONDS:.0f} seconds."
+            raise ApiError("request_timeout", detail, headers=HANG_UP) from None
         if message["type"] == "http.request":
+            whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > limit:
                 raise ApiError("content_too_large", f"A JSON body has at most {limit} bytes.", limit=limit)

@@ -97,6 +97,13 @@ _TYPES = (
         "upload_superseded", 409, "Another request goes on with the upload", "A newer request took it over or ended it."
     ),
     ProblemType("upload_not_complete", 409, "The upload is not complete", "1024 of 5242880 bytes are here; go on."),
+    ProblemType(
+        "upload_verifying",
+        409,
+        "The upload is being verified",
+        "Every byte is here: ask until its status is 'complete'.",
+    ),
+    ProblemType("upload_failed", 410, "The upload failed", "Its bytes were not the announced ones: begin a new one."),
     ProblemType("upload_is_multipart", 409, "The upload's parts go to S3", "See POST /v1/uploads/{id}/parts."),
     ProblemType("upload_not_multipart", 409, "The upload has no parts", "It was begun without 'multipart'."),
     ProblemType("multipart_unavailable", 409, "Parts cannot be sent to S3", "This service does not store in S3."),
@@ -212,10 +219,12 @@ EVERYWHERE: Final = (
 def responses(*codes: str, everywhere: tuple[str, ...] = EVERYWHERE) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` that document the problems an operation answers with, one example a code.
 
-    Every operation behind a key also answers with those in `everywhere`.
+    Every operation behind a key also answers with those in `everywhere`, and one that takes JSON, with those that come
+    before the body is there.
     """
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in dict.fromkeys((*codes, *everywhere)):
+    of_bodies = ("request_timeout",) if "malformed_json" in codes else ()
+    for code in dict.fromkeys((*codes, *of_bodies, *everywhere)):
         problem = PROBLEMS[code]
         response = by_status.setdefault(
             problem.status,

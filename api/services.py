@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.events.hub import EventHub
 from api.rate_limits import RateLimiter
-from persistence import checkpoints, datasets, jobs
+from persistence import checkpoints, datasets, jobs, verifications
 from persistence.database import make_engine, session_factory, transaction
 from persistence.dispatch import Dispatcher
 from persistence.settings import Settings
@@ -26,14 +26,24 @@ from persistence.store import ObjectStore, store_of
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 24  # transactions of requests; the pool has 30 connections, and event streams need some
+_FETCHES = 32  # calls to the object store; if it hangs, they all do, and nothing else
 
-TaskKind = Literal["job", "dataset", "checkpoint"]
-_MARK = {"job": jobs.mark_dispatched, "dataset": datasets.mark_dispatched, "checkpoint": checkpoints.mark_dispatched}
+TaskKind = Literal["job", "dataset", "checkpoint", "upload"]
+_MARK = {
+    "job": jobs.mark_dispatched,
+    "dataset": datasets.mark_dispatched,
+    "checkpoint": checkpoints.mark_dispatched,
+    "upload": verifications.mark_dispatched,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Made once per process; everything in it is safe to use from several threads."""
+    """Made once per process; everything in it is safe to use from several threads.
+
+    `drawing` and `fetching` bound the threads that draw, and those that wait for the object store. Endpoints have
+    threads and connections of their own, which a store that does not answer must never take.
+    """
 
     settings: Settings
     engine: Engine
@@ -42,6 +52,7 @@ class Services:
     dispatcher: Dispatcher
     hub: EventHub
     drawing: CapacityLimiter
+    fetching: CapacityLimiter
     rate_limiter: RateLimiter
     admission: asyncio.Semaphore
 
@@ -58,6 +69,7 @@ class Services:
             dispatcher=Dispatcher(settings),
             hub=EventHub(settings.database_url.get_secret_value(), sessions),
             drawing=CapacityLimiter(os.cpu_count() or 1),
+            fetching=CapacityLimiter(_FETCHES),
             rate_limiter=RateLimiter(settings),
             admission=asyncio.Semaphore(_AT_ONCE),
         )

@@ -21,6 +21,7 @@ _CHUNK_BYTES: Final = 2**20
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _ATTEMPTS: Final = 10
+_POLL_SECONDS: Final = 0.5
 _TUS: Final = {"Tus-Resumable": "1.0.0"}
 _PASSING: Final = frozenset({408, 409, 423, 429, 500, 502, 503, 504})
 
@@ -34,8 +35,9 @@ def resumable_upload(
 ) -> dict[str, Any]:
     """Send a file, or what the service lacks of it; returns the upload, complete, with its `id`.
 
-    Raises `UsageError` for a file that cannot be read or changes meanwhile, `Problem` for an answer that will not
-    change, `ConnectionFailed` after ten attempts in a row that brought the upload no further.
+    A service that stores in S3 reads the file once more when all of it is there, which is waited for. Raises
+    `UsageError` for a file that cannot be read or changes meanwhile, `Problem` for an answer that will not change,
+    `ConnectionFailed` after ten attempts in a row that brought the upload no further.
     """
     try:
         size = path.stat().st_size
@@ -43,10 +45,10 @@ def resumable_upload(
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    upload = _unfinished(client, sha256, size) or _begin(client, path, sha256, size)
+    upload = _under_way(client, sha256, size) or _begin(client, path, sha256, size)
     address = f"/v1/uploads/{upload['id']}"
     failures, offset = 0, int(upload["received"])
-    while upload["status"] != "complete":
+    while upload["status"] == "receiving":
         advance(offset, size)
         try:
             _send(client, address, path, offset, size, advance)
@@ -64,18 +66,29 @@ def resumable_upload(
             offset = reached
         upload = client.get(address)
     advance(size, size)
-    return upload
+    return _verified(client, address, upload, sleep)
 
 
 class _PassingProblem(Exception):
     """An answer after which the same may succeed."""
 
 
-def _unfinished(client: Client, sha256: str, size: int) -> dict[str, Any] | None:
-    for upload in client.pages("/v1/uploads", status="receiving"):
-        if (upload.get("expected_sha256"), upload["size"], upload.get("multipart")) == (sha256, size, None):
-            return upload
+def _under_way(client: Client, sha256: str, size: int) -> dict[str, Any] | None:
+    for status in ("receiving", "verifying"):
+        for upload in client.pages("/v1/uploads", status=status):
+            if (upload.get("expected_sha256"), upload["size"], upload.get("multipart")) == (sha256, size, None):
+                return upload
     return None
+
+
+def _verified(client: Client, address: str, upload: dict[str, Any], sleep: Callable[[float], None]) -> dict[str, Any]:
+    while upload["status"] == "verifying":
+        sleep(_POLL_SECONDS)
+        upload = client.get(address)
+    if upload["status"] == "failed":
+        error = upload["error"]
+        raise Problem(410, {"title": "The upload failed", "code": error["code"], "detail": error["message"]})
+    return upload
 
 
 def _begin(client: Client, path: Path, sha256: str, size: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from persistence.settings import Settings
 TASK_RUN_JOB: Final = "masktune.run_job"
 TASK_CHECK_DATASET: Final = "masktune.check_dataset"
 TASK_CHECK_CHECKPOINT: Final = "masktune.check_checkpoint"
+TASK_VERIFY_UPLOAD: Final = "masktune.verify_upload"
 TASK_SWEEP: Final = "masktune.sweep"
 TASK_DELIVER: Final = "masktune.deliver_webhooks"
 
@@ -26,11 +27,12 @@ QUEUE_JOBS: Final = "jobs"
 QUEUE_INTAKE: Final = "intake"
 QUEUE_CONTROL: Final = "control"
 
-Kind = Literal["job", "dataset", "checkpoint"]
+Kind = Literal["job", "dataset", "checkpoint", "upload"]
 _ROUTES: Final[dict[Kind, tuple[str, str]]] = {
     "job": (TASK_RUN_JOB, QUEUE_JOBS),
     "dataset": (TASK_CHECK_DATASET, QUEUE_INTAKE),
     "checkpoint": (TASK_CHECK_CHECKPOINT, QUEUE_INTAKE),
+    "upload": (TASK_VERIFY_UPLOAD, QUEUE_INTAKE),
 }
 _SEND_SECONDS: Final = 1.0
 _log = structlog.get_logger(__name__)

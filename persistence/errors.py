@@ -9,6 +9,7 @@ PersistenceError
 │   └── UploadSuperseded     another request goes on with the upload
 ├── QuotaExceeded            the tenant has as much as it may have
 ├── UploadExpired            an unfinished upload whose time has passed
+├── UploadFailed             an upload whose bytes were all sent, and turned out not to be the announced ones
 ├── LeaseLost                another attempt owns the row now: stop, write nothing more
 └── StoreError               the object store
     ├── ObjectMissing        no bytes under this hash
@@ -104,6 +105,16 @@ class UploadExpired(PersistenceError):
         super().__init__(f"upload {upload_id} has expired: begin a new one")
 
 
+class UploadFailed(PersistenceError):
+    """`reason` is the code of what was wrong."""
+
+    code = "upload_failed"
+
+    def __init__(self, upload_id: uuid.UUID, reason: str, message: str) -> None:
+        self.id, self.reason = upload_id, reason
+        super().__init__(f"upload {upload_id} failed, and its bytes are deleted ({message}): begin a new one")
+
+
 class LeaseLost(PersistenceError):
     code = "lease_lost"
 
@@ -156,14 +167,14 @@ class IncomingBusy(StoreError):
 
 
 class IncomingLost(StoreError):
+    """`everywhere`: no machine has the bytes any more, so the upload cannot go on."""
+
     code = "upload_expired"
 
-    def __init__(self, upload_id: uuid.UUID) -> None:
-        self.id = upload_id
-        super().__init__(
-            f"the received bytes of upload {upload_id} are not on this machine: if the service has several, they must "
-            "share their spool folder or get all requests of an upload; else the bytes are gone, so begin a new upload"
-        )
+    def __init__(self, upload_id: uuid.UUID, *, everywhere: bool = False) -> None:
+        self.id, self.everywhere = upload_id, everywhere
+        where = "are gone" if everywhere else "are not in the store's folder as this machine sees it"
+        super().__init__(f"the received bytes of upload {upload_id} {where}: begin a new upload")
 
 
 class StoreUnavailable(StoreError):

@@ -15,17 +15,23 @@ from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, u
 from sqlalchemy.orm import Session
 
 from persistence.errors import LeaseLost
-from persistence.tables import Checkpoint, Dataset, Job
+from persistence.tables import Checkpoint, Dataset, IncomingUpload, Job
 from persistence.transitions import ACTIVE
 
-Leasable = TypeVar("Leasable", Job, Dataset, Checkpoint)
-AnyLeasable = Job | Dataset | Checkpoint
+Leasable = TypeVar("Leasable", Job, Dataset, Checkpoint, IncomingUpload)
+AnyLeasable = Job | Dataset | Checkpoint | IncomingUpload
 
-_KINDS: dict[type[AnyLeasable], str] = {Job: "job", Dataset: "dataset", Checkpoint: "checkpoint"}
+_KINDS: dict[type[AnyLeasable], str] = {
+    Job: "job",
+    Dataset: "dataset",
+    Checkpoint: "checkpoint",
+    IncomingUpload: "upload",
+}
 _WAITING: dict[type[AnyLeasable], frozenset[str]] = {
     Job: frozenset({"queued"}),
     Dataset: frozenset({"validating"}),
     Checkpoint: frozenset({"validating"}),
+    IncomingUpload: frozenset({"verifying"}),
 }
 _WORKED_ON: dict[type[AnyLeasable], frozenset[str]] = {**_WAITING, Job: ACTIVE}
 

@@ -58,7 +58,9 @@ def used(session: Session, tenant_id: uuid.UUID, kind: Kind) -> int:
     if kind == "bytes":
         kept = kept_objects(tenant_id).subquery()
         announced = select(func.coalesce(func.sum(IncomingUpload.size), 0)).where(
-            IncomingUpload.tenant_id == tenant_id, IncomingUpload.expires_at > func.now()
+            IncomingUpload.tenant_id == tenant_id,
+            IncomingUpload.status != "failed",
+            (IncomingUpload.expires_at > func.now()) | (IncomingUpload.status == "verifying"),
         )
         statement = select(func.coalesce(func.sum(kept.c.size), 0) + announced.scalar_subquery())
     elif kind == "datasets":

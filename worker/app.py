@@ -1,6 +1,7 @@
 """The Celery application: `celery -A worker.app worker -P threads -Q jobs`, and `-Q intake,control -B` beside it.
 
-A task is a delivery of an id and nothing more; what becomes of it is in `supervisor`, `validation` and `sweeper`.
+A task is a delivery of an id and nothing more; what becomes of it is in `supervisor`, `validation`, `verifying` and
+`sweeper`.
 Postgres decides whether a delivery still means anything, so tasks are acknowledged as they are taken and Celery never
 retries one. This process never loads torch.
 """
@@ -24,6 +25,7 @@ from persistence.dispatch import (
     TASK_DELIVER,
     TASK_RUN_JOB,
     TASK_SWEEP,
+    TASK_VERIFY_UPLOAD,
     broker_app,
 )
 from persistence.logging import configure_logging
@@ -34,6 +36,7 @@ from worker.lifeline import die_with_parent
 from worker.supervisor import run_job
 from worker.sweeper import collect, sweep, tidy
 from worker.validation import check_checkpoint, check_dataset
+from worker.verifying import verify_upload
 from worker.webhooks.delivering import deliver
 
 _TIDY_SECONDS = 300.0
@@ -59,6 +62,11 @@ def deliver_dataset(dataset_id: str) -> None:
 def deliver_checkpoint(checkpoint_id: str) -> None:
     """A checkpoint's id arrived."""
     check_checkpoint(context(), uuid.UUID(checkpoint_id))
+
+
+def deliver_upload(upload_id: str) -> None:
+    """An upload's id arrived."""
+    verify_upload(context(), uuid.UUID(upload_id))
 
 
 def deliver_sweep(thorough: bool = False, everything: bool = False) -> None:
@@ -107,6 +115,7 @@ def make_app() -> Celery:
     made.task(name=TASK_RUN_JOB)(deliver_job)
     made.task(name=TASK_CHECK_DATASET)(deliver_dataset)
     made.task(name=TASK_CHECK_CHECKPOINT)(deliver_checkpoint)
+    made.task(name=TASK_VERIFY_UPLOAD)(deliver_upload)
     made.task(name=TASK_SWEEP)(deliver_sweep)
     made.task(name=TASK_DELIVER)(deliver_webhooks)
     return made

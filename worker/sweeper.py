@@ -14,13 +14,13 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import checkpoints, datasets, housekeeping, jobs, leases, objects
+from persistence import checkpoints, datasets, housekeeping, jobs, leases, objects, verifications
 from persistence.database import transaction
 from persistence.dispatch import QUEUE_INTAKE, QUEUE_JOBS, Kind
 from persistence.errors import PersistenceError
-from persistence.tables import Checkpoint, Dataset, Job
+from persistence.incoming_sweep import sweep_incoming
+from persistence.tables import Checkpoint, Dataset, IncomingUpload, Job
 from worker.context import Context
-from worker.incoming import sweep_incoming
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class _Repository(Protocol):
 class _Noun:
     kind: Kind
     queue: str
-    table: type[Job] | type[Dataset] | type[Checkpoint]
+    table: type[Job] | type[Dataset] | type[Checkpoint] | type[IncomingUpload]
     waiting: str
     repository: _Repository
 
@@ -47,6 +47,7 @@ _NOUNS = (
     _Noun("job", QUEUE_JOBS, Job, "queued", jobs),
     _Noun("dataset", QUEUE_INTAKE, Dataset, "validating", datasets),
     _Noun("checkpoint", QUEUE_INTAKE, Checkpoint, "validating", checkpoints),
+    _Noun("upload", QUEUE_INTAKE, IncomingUpload, "verifying", verifications),
 )
 
 
@@ -64,7 +65,7 @@ def sweep(context: Context, queue_length: Callable[[str], int]) -> None:
 def tidy(context: Context) -> None:
     """What may wait some minutes: everything that only takes up room."""
     _step("rows", partial(_forget_rows, context))
-    _step("incoming", partial(sweep_incoming, context))
+    _step("incoming", partial(sweep_incoming, context.sessions, context.store))
     _step("objects", partial(_release_objects, context))
     _step("staging", partial(context.store.sweep_staging, _STAGING_AGE))
     _step("work", context.work.sweep)

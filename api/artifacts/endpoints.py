@@ -12,7 +12,6 @@ from api.auth import Reader
 from api.downloads import DOWNLOAD_RESPONSES, download
 from api.ids import JobId
 from api.problems import responses
-from api.services import services_of
 from api.text import Printable
 from api.transactions import Transaction
 from persistence import artifacts, jobs
@@ -53,7 +52,6 @@ def get_job_artifact(
     artifact = artifacts.get(session, job.id, artifact_name)
     return download(
         request,
-        services_of(request).store,
         sha256=artifact.sha256,
         size=artifact.size,
         filename=artifact.name,

@@ -14,7 +14,6 @@ from api.pages import PageOf, page_of
 from api.problems import responses
 from api.readiness import require_checkpoint
 from api.request_ids import request_id_of
-from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
 from api.uploads.ids import complete_upload
 from persistence import checkpoints
@@ -37,6 +36,8 @@ _CONTENT = responses(
             "upload_not_found",
             "upload_expired",
             "upload_not_complete",
+            "upload_verifying",
+            "upload_failed",
             "content_too_large",
             "unsupported_media_type",
         ),
@@ -108,7 +109,6 @@ def get_checkpoint_content(
         raise LookupError(f"checkpoint {checkpoint.id} is ready without content")
     return download(
         request,
-        services_of(request).store,
         sha256=checkpoint.content_sha256,
         size=checkpoint.content_size,
         filename=f"{checkpoint.id}.safetensors",

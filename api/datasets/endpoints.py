@@ -43,6 +43,8 @@ IMMUTABLE = "private, max-age=31536000, immutable"
             "upload_not_found",
             "upload_expired",
             "upload_not_complete",
+            "upload_verifying",
+            "upload_failed",
             "too_many_datasets",
             "content_too_large",
             "unsupported_media_type",
@@ -158,14 +160,13 @@ def get_dataset_image(
     if is_unchanged(request.headers.get("if-none-match"), etag):
         return not_modified(etag, headers)
     services = services_of(request)
+    headers["ETag"] = etag
     if side is not None:
         source = ImageBytes(archive, image.offset, image.length)
         draw = partial(thumbnail, services.store, source, image.height, image.width, side)
-        return DeferredResponse(
-            draw, services.drawing, media_type="image/webp", headers={"ETag": etag, "Cache-Control": IMMUTABLE}
-        )
-    data = services.store.read_range(archive, image.offset, image.length)
-    return Response(data, media_type=media_type_of(data), headers={"ETag": etag, **headers})
+        return DeferredResponse(draw, services.drawing, media_type="image/webp", headers=headers)
+    read = partial(services.store.read_range, archive, image.offset, image.length)
+    return DeferredResponse(read, services.fetching, media_type=media_type_of, headers=headers)
 
 
 def _image_read(dataset: Dataset, image: DatasetImage) -> ImageRead:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from api.errors import ApiError, field_problems, invalid
+from api.errors import HANG_UP, ApiError, field_problems, invalid
 from api.services import Services
 from api.uploads import protocol
-from api.uploads.receive import too_large
+from api.uploads.receive import STALL_SECONDS, too_large
 from api.uploads.schemas import UploadCreate, UploadRead
 from persistence import incoming_uploads, objects, quotas, uploads
 from persistence.database import transaction
+from persistence.errors import StoreError
+from persistence.tables import IncomingUpload
 
 _UNNAMED = "upload"
 _JSON_BYTES = 64 * 1024
@@ -22,16 +25,22 @@ _NAMES = ("filename", "name")
 
 
 async def from_json(request: Request) -> UploadCreate:
-    """The announced file. Raises `ApiError`: 400, 413, 415, 422."""
+    """The announced file. Raises `ApiError`: 400, 408, 413, 415, 422."""
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type != "application/json":
         detail = "Send JSON ('Content-Type: application/json'), or speak tus ('Tus-Resumable: 1.0.0')."
         raise ApiError("unsupported_media_type", detail)
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _JSON_BYTES:
-            raise ApiError("content_too_large", f"This JSON body has at most {_JSON_BYTES} bytes.", limit=_JSON_BYTES)
+    try:
+        async with asyncio.timeout(STALL_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > _JSON_BYTES:
+                    detail = f"This JSON body has at most {_JSON_BYTES} bytes."
+                    raise ApiError("content_too_large", detail, limit=_JSON_BYTES)
+    except TimeoutError:
+        detail = f"A JSON body has to come within {STALL_SECONDS:.0f} seconds."
+        raise ApiError("request_timeout", detail, headers=HANG_UP) from None
     try:
         return UploadCreate.model_validate_json(body)
     except ValidationError as error:
@@ -93,22 +102,39 @@ def begin(
             ttl,
             expected_sha256=wanted.sha256,
             tus_metadata=tus_metadata,
+            direct=wanted.multipart,
         )
-        if wanted.multipart and store.multipart is not None:
-            made.multipart_id = store.multipart.begin(made.id)
-            session.flush()
-        return UploadRead.under_way(made, store)
+    return UploadRead.under_way(_named(services, made), store)
+
+
+def _named(services: Services, made: IncomingUpload) -> IncomingUpload:
+    """The upload, also begun in the store. Only now: the tenant's other requests must not wait for S3."""
+    try:
+        made.multipart_id = services.store.incoming.begin(made.id)
+    except StoreError:
+        with transaction(services.sessions) as session:
+            incoming_uploads.delete(session, made.id)
+        raise
+    if made.multipart_id is not None:
+        with transaction(services.sessions) as session:
+            incoming_uploads.name_multipart(session, made.id, made.multipart_id)
+    return made
 
 
 def _known(services: Services, tenant_id: UUID, wanted: UploadCreate, sha256: str, ttl: timedelta) -> UploadRead | None:
     with transaction(services.sessions) as session:
         upload = incoming_uploads.instant(session, tenant_id, wanted.filename, sha256, wanted.size, ttl)
-        # Registered, it cannot be released any more; before, it may have been.
-        if upload is not None and services.store.exists(sha256):
-            return UploadRead.of(upload)
-        if upload is not None:
-            session.delete(upload)
-    return None
+    if upload is None:
+        return None
+    there = False
+    try:
+        # Registered, the object cannot be released any more; before, it may have been.
+        there = services.store.exists(sha256)
+    finally:
+        if not there:
+            with transaction(services.sessions) as session:
+                uploads.delete(session, tenant_id, upload.id)
+    return UploadRead.of(upload) if there else None
 
 
 def _empty(services: Services, tenant_id: UUID, wanted: UploadCreate, ttl: timedelta) -> UploadRead:

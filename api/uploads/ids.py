@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.errors import ApiError
 from api.ids import EXAMPLE_ID
-from persistence import incoming_uploads, uploads
+from persistence import incoming_turns, incoming_uploads, uploads
 from persistence.errors import NotFound
 from persistence.tables import Upload
 
@@ -26,10 +26,13 @@ def upload_id_of(text: str) -> UUID:
 
 
 def complete_upload(session: Session, tenant_id: UUID, upload_id: UUID) -> Upload:
-    """The upload, if every byte of it is there. Raises `NotFound`, `UploadExpired`, `ApiError` (409)."""
+    """The upload, if it is complete.
+
+    Raises `NotFound`, `UploadExpired`, `UploadFailed`, `Conflict` (upload_verifying), `ApiError` (409).
+    """
     try:
         return uploads.get(session, tenant_id, upload_id)
     except NotFound:
-        incoming = incoming_uploads.get(session, tenant_id, upload_id)
+        incoming = incoming_turns.require_receiving(incoming_uploads.get(session, tenant_id, upload_id))
     detail = f"{incoming.received} of the {incoming.size} bytes of upload {upload_id} are here: send the rest first."
     raise ApiError("upload_not_complete", detail, received=incoming.received, size=incoming.size)

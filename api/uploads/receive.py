@@ -16,7 +16,7 @@ from anyio import CancelScope, CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from api.errors import ApiError
+from api.errors import HANG_UP, ApiError
 from persistence.errors import PersistenceError
 from persistence.store import ObjectStore, Stored
 
@@ -131,7 +131,7 @@ async def _patient(receive: Receive, on_idle: OnIdle) -> Message:
 
 
 def _stalled() -> ApiError:
-    return ApiError("request_timeout", f"No byte arrived for {STALL_SECONDS:.0f} seconds.")
+    return ApiError("request_timeout", f"No byte arrived for {STALL_SECONDS:.0f} seconds.", headers=HANG_UP)
 
 
 async def pump(source: AsyncIterator[list[bytes]], sink: Sink, limiter: CapacityLimiter) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -14,7 +14,7 @@ from api.text import Printable
 from persistence.store.protocol import ObjectStore
 from persistence.tables import IncomingUpload, Upload
 
-Status = Literal["receiving", "complete"]
+Status = Literal["receiving", "verifying", "complete", "failed"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$"), AfterValidator(str.lower)]
 _HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -49,12 +49,23 @@ class Multipart(BaseModel):
     parts: int = Field(description="Number of parts.", examples=[3])
 
 
+class UploadError(BaseModel):
+    """Why an upload failed."""
+
+    code: str = Field(description="Stable name of the reason.", examples=["checksum_mismatch"])
+    message: str = Field(description="What was wrong.", examples=["The sha256 is another than was announced."])
+
+
 class UploadRead(BaseModel):
     """A file, received or being received, kept until it expires or is deleted; what is made from it stays."""
 
     id: UUID = Field(description="Id, for `upload_id`.", examples=[EXAMPLE_ID])
     filename: str = Field(description="Name it was sent under.", examples=["biased-mnist.zip"])
-    status: Status = Field(description="Only a complete upload can become something.", examples=["complete"])
+    status: Status = Field(
+        description="`receiving`: bytes are missing. `verifying`: all are in S3, and are read once, in the background. "
+        "`complete`: it can become something. `failed`: its bytes were not the announced ones, and are deleted.",
+        examples=["complete"],
+    )
     size: int = Field(description="Bytes of the whole file.", examples=[5_242_880])
     received: int = Field(description="Bytes that are here; where to go on.", examples=[5_242_880])
     sha256: str | None = Field(
@@ -64,6 +75,7 @@ class UploadRead(BaseModel):
         default=None, description="SHA-256 that an unfinished upload was announced with.", examples=[None]
     )
     multipart: Multipart | None = Field(default=None, description="For parts that go to S3.", examples=[None])
+    error: UploadError | None = Field(default=None, description="Why it failed.", examples=[None])
     created_at: datetime = Field(description="When it was begun.", examples=["2026-01-31T12:00:00Z"])
     expires_at: datetime = Field(description="When it is deleted by itself.", examples=["2026-02-02T12:00:00Z"])
 
@@ -83,20 +95,20 @@ class UploadRead(BaseModel):
 
     @classmethod
     def under_way(cls, upload: IncomingUpload, store: ObjectStore) -> Self:
-        """An upload of which bytes are missing."""
-        multipart = None
-        if upload.multipart_id is not None and store.multipart is not None:
-            part_size = store.multipart.part_size(upload.size)
-            multipart = Multipart(part_size=part_size, parts=max(-(-upload.size // part_size), 1))
+        """An upload that is not complete."""
+        multipart, area = None, store.multipart
+        if upload.direct and area is not None and upload.status == "receiving":
+            multipart = Multipart(part_size=area.part_size(upload.size), parts=area.part_count(upload.size))
         return cls(
             id=upload.id,
             filename=upload.filename,
-            status="receiving",
+            status=cast("Status", upload.status),
             size=upload.size,
             received=upload.received,
             sha256=None,
             expected_sha256=upload.expected_sha256,
             multipart=multipart,
+            error=UploadError.model_validate(upload.error) if upload.status == "failed" else None,
             created_at=upload.created_at,
             expires_at=upload.expires_at,
         )

@@ -11,18 +11,21 @@ from fastapi.responses import JSONResponse
 from api.auth import ReaderApart, WriterApart
 from api.errors import ApiError
 from api.problems import responses
+from api.request_ids import request_id_of
 from api.services import services_of
 from api.uploads import creation, protocol
-from api.uploads.append import Standing, append, settled_standing, standing
+from api.uploads.append import append
 from api.uploads.ids import UploadId, upload_id_of
 from api.uploads.reading import shown
 from api.uploads.schemas import UploadRead
+from api.uploads.standing import Standing, settled_standing, standing
 from persistence.errors import OffsetMismatch
+from persistence.scopes import allows
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
-_TUS: Final = ("tus_version_unsupported", "malformed_request", "upload_expired")
+_TUS: Final = ("tus_version_unsupported", "malformed_request", "upload_expired", "upload_failed")
 
 
 def _header(name: str, description: str, example: str, *, required: bool = False) -> dict[str, Any]:
@@ -108,7 +111,9 @@ async def begin_upload(request: Request, caller: WriterApart) -> Response:
     speaks_tus = "tus-resumable" in request.headers
     if not speaks_tus:
         wanted = await creation.from_json(request)
-        made = await to_thread.run_sync(lambda: creation.begin(services, caller.tenant_id, wanted, at_once=True))
+        made = await to_thread.run_sync(
+            lambda: creation.begin(services, caller.tenant_id, wanted, at_once=True), limiter=services.fetching
+        )
         return JSONResponse(
             made.model_dump(mode="json"), 201, {"Location": f"/v1/uploads/{made.id}", "Cache-Control": "no-store"}
         )
@@ -117,7 +122,8 @@ async def begin_upload(request: Request, caller: WriterApart) -> Response:
     checksum = protocol.checksum_of(request)
     with_body = protocol.has_body(request)
     made = await to_thread.run_sync(
-        lambda: creation.begin(services, caller.tenant_id, wanted, at_once=with_body, tus_metadata=header)
+        lambda: creation.begin(services, caller.tenant_id, wanted, at_once=with_body, tus_metadata=header),
+        limiter=services.fetching,
     )
     now = Standing(made.received, made.size, None if made.status == "complete" else made.expires_at)
     announced = protocol.announced(request.headers)
@@ -130,6 +136,7 @@ async def begin_upload(request: Request, caller: WriterApart) -> Response:
             offset=0,
             announced=announced,
             checksum=checksum,
+            request_id=request_id_of(request.scope),
         )
         made = await to_thread.run_sync(shown, services, caller.tenant_id, made.id)
     headers = {"Location": f"/v1/uploads/{made.id}", **protocol.progress(now.offset, now.expires_at)}
@@ -155,11 +162,13 @@ async def begin_upload(request: Request, caller: WriterApart) -> Response:
 async def head_upload(request: Request, caller: ReaderApart, upload: UploadId) -> Response:
     """tus: the offset from which to go on. A complete upload has its whole length.
 
-    A request that still adds to the upload is told to stop first. To watch an upload, use `GET`.
+    A request that still adds to the upload is told to stop first, unless the key may only read. To watch an upload,
+    use `GET`.
     """
     protocol.require_version(request)
     upload_id = upload_id_of(upload)
-    found = await to_thread.run_sync(settled_standing, services_of(request), caller.tenant_id, upload_id)
+    look = settled_standing if allows(caller.scope, "write") else standing
+    found = await to_thread.run_sync(look, services_of(request), caller.tenant_id, upload_id)
     metadata = {} if found.tus_metadata is None else {"Upload-Metadata": found.tus_metadata}
     headers = {**protocol.progress(found.offset, found.expires_at), "Upload-Length": str(found.size), **metadata}
     return Response(None, 200, headers)
@@ -181,6 +190,7 @@ async def head_upload(request: Request, caller: ReaderApart, upload: UploadId) -
             "request_timeout",
             "offset_mismatch",
             "upload_superseded",
+            "upload_verifying",
             "upload_is_multipart",
             "content_too_large",
             "unsupported_media_type",
@@ -201,7 +211,7 @@ async def head_upload(request: Request, caller: ReaderApart, upload: UploadId) -
     },
 )
 async def append_to_upload(request: Request, caller: WriterApart, upload: UploadId) -> Response:
-    """tus: go on with an upload. The last byte completes it.
+    """tus: go on with an upload. The last byte completes it; with S3 it is then `verifying` first, see `GET`.
 
     When a request breaks off, what has arrived stays: ask for the offset with `HEAD`, and go on from there, at this
     process or at another. Of two requests for one upload the newer one wins.
@@ -227,6 +237,7 @@ async def append_to_upload(request: Request, caller: WriterApart, upload: Upload
             offset=offset,
             announced=announced,
             checksum=checksum,
+            request_id=request_id_of(request.scope),
         )
     elif announced != 0:
         raise OffsetMismatch(upload_id, now.size, offset)

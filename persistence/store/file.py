@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from persistence.errors import ObjectCorrupt, ObjectMissing
-from persistence.store.incoming import IncomingArea
+from persistence.store.file_incoming import FileIncoming
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
 from persistence.store.staging import StagedWriter, copy_in, disk_full, staged, sweep
 from persistence.store.verified import VerifiedReader, is_hash, require_hash, verified_chunks
@@ -30,7 +30,7 @@ class FileStore:
         self._headroom = headroom
         self._objects.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(parents=True, exist_ok=True)
-        self.incoming = IncomingArea(root / "incoming", headroom=headroom, publish=self._publish)
+        self.incoming = FileIncoming(root / "incoming", headroom=headroom, publish=self._publish)
         self.multipart: None = None
 
     def writer(self) -> AbstractContextManager[StagedWriter]:
@@ -86,7 +86,7 @@ class FileStore:
                     yield _info(path)
 
     def sweep_staging(self, older_than: timedelta) -> int:
-        return sweep(self._staging, older_than)
+        return sweep(self._staging, older_than) + self.incoming.sweep(older_than)
 
     def _path(self, sha256: str) -> Path:
         return self._objects / require_hash(sha256)[:2] / sha256
@@ -114,6 +114,8 @@ class FileStore:
             if not final.parent.exists():
                 final.parent.mkdir(exist_ok=True)
                 _sync_folder(self._objects)
+            # Its last byte may have come long ago; what counts is when it was put.
+            os.utime(staged_file)
             staged_file.replace(final)
             _sync_folder(final.parent)
 

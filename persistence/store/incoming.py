@@ -1,218 +1,148 @@
-"""Files that arrive over several requests: appended to by one request at a time, whichever process serves it."""
+"""What arrives over several requests: the words that every kind of store has for it.
+
+How many bytes of an upload count, and whose turn it is to add to them, stands in the database, not here: a store asks a
+`Turn`, and tells with a `Kept` what is safe.
+"""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import hashlib
-import os
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from threading import Lock
-from typing import BinaryIO, Final, Protocol
-from uuid import UUID, uuid4
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
-from persistence.errors import IncomingBusy, IncomingLost
-from persistence.store.protocol import CHUNK, Stored
-from persistence.store.staging import disk_full, require_headroom
-
-_CHECK_EVERY: Final = 16 * 2**20
-_LOCK_POLL_SECONDS: Final = 0.02
-_DIGESTS: Final = 1024
+if TYPE_CHECKING:
+    from persistence.store.protocol import Stored
 
 
-class Digest(Protocol):
-    """A hash under way."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that S3 has; `size` in bytes."""
 
-    def update(self, data: bytes | memoryview, /) -> None: ...
-    def hexdigest(self) -> str: ...
-    def copy(self) -> Digest: ...
+    number: int
+    etag: str
+    size: int
 
 
-class IncomingWriter:
-    """The open end of an incoming file. Only its holder can add bytes."""
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """An object with the last bytes of an upload, too few for a part; `size` in bytes."""
 
-    def __init__(self, file: BinaryIO, path: Path, offset: int, digest: Digest | None, headroom: int) -> None:
-        self._file, self._path, self._headroom = file, path, headroom
-        self._digest = digest
-        self._size = offset
-        self._unchecked = _CHECK_EVERY
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Of the `size` bytes of an upload the first `offset` are safe; the last of these may be a `tail`."""
+
+    size: int
+    offset: int
+    multipart_id: str | None = None
+    tail: Tail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The first `offset` bytes outlive a crash, and count once this is recorded: the parts that are new, and the tail
+    that takes the place of the one before."""
+
+    offset: int
+    parts: tuple[Part, ...] = ()
+    tail: Tail | None = None
+
+
+class Turn(Protocol):
+    """One request's turn to add to an upload. Every method raises `UploadSuperseded` once another has the turn."""
+
+    def vacated(self) -> bool:
+        """Whether the request before has let go."""
+        ...
+
+    def start(self) -> Received:
+        """From now on nothing of the request before counts any more; how far the upload is."""
+        ...
+
+    def next_part(self) -> int:
+        """A part number that no other request gets, higher than all before."""
+        ...
+
+
+class IncomingWriter(Protocol):
+    """The open end of an upload."""
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
-        return self._size
+        """Bytes so far, from the first of the upload."""
+        ...
 
     @property
-    def digest(self) -> Digest | None:
-        """The hash of all bytes so far, if this process has followed them from the first."""
-        return self._digest
+    def sha256(self) -> str | None:
+        """Hash of all bytes so far, hexadecimal; None where they would have to be fetched for it."""
+        ...
 
     @property
-    def sha256(self) -> str:
-        """Hash of all bytes so far, hexadecimal; reads them again where another process took them in."""
-        if self._digest is None:
-            self._digest = hashlib.sha256()
-            with self._path.open("rb", buffering=0) as file:
-                while data := file.read(CHUNK):
-                    self._digest.update(data)
-        return self._digest.hexdigest()
+    def checkpoint_bytes(self) -> int:
+        """After how many bytes to call `sync` while more are coming."""
+        ...
 
     def write(self, data: bytes | memoryview, /) -> int:
         """Append. Raises `OutOfDisk` before the disk is full."""
-        self._unchecked += len(data)
-        if self._unchecked >= _CHECK_EVERY:
-            require_headroom(self._path.parent, self._headroom + len(data))
-            self._unchecked = 0
-        with disk_full(self._path.parent, self._headroom):
-            view = memoryview(data)
-            while view:
-                view = view[self._file.write(view) :]
-        if self._digest is not None:
-            self._digest.update(data)
-        self._size += len(data)
-        return len(data)
+        ...
 
-    def sync(self) -> int:
-        """Make the bytes outlive a crash; returns how many there are."""
-        with disk_full(self._path.parent, self._headroom):
-            os.fsync(self._file.fileno())
-        return self._size
+    def sync(self, *, everything: bool = True) -> Kept:
+        """Make the bytes outlive a crash: all of them, or as many as is worth it while more are coming.
+
+        Raises `StoreUnavailable`, `IncomingLost`, `UploadSuperseded`.
+        """
+        ...
+
+    def recorded(self) -> None:
+        """What `sync` returned is in the database: what it takes the place of may go."""
+        ...
 
 
-class IncomingArea:
-    """A folder of incoming files, named by the ids of their uploads.
-
-    Several processes may share it, also over a network file system that has locks. How many of a file's bytes count is
-    not known here: whoever opens it says so, and what lies beyond is cut off.
-    """
-
-    def __init__(self, folder: Path, *, headroom: int, publish: Callable[[Path, Stored], None]) -> None:
-        self._folder, self._headroom, self._publish = folder, headroom, publish
-        self._digests: OrderedDict[UUID, tuple[int, Digest]] = OrderedDict()
-        self._digests_lock = Lock()
+class Incoming(Protocol):
+    """Where uploads arrive, each under its id."""
 
     def require_room(self, size: int) -> None:
         """Raises `OutOfDisk` when `size` more bytes would leave too little free."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        require_headroom(self._folder, self._headroom + size)
+        ...
 
-    @contextmanager
+    def begin(self, name: UUID) -> str | None:
+        """Make room for an upload; the store's own name for it, to be handed in again, if it has one."""
+        ...
+
     def open(
-        self,
-        name: UUID,
-        offset: int,
-        *,
-        wait_seconds: float = 0.0,
-        confirm: Callable[[], None] = lambda: None,
-    ) -> Iterator[IncomingWriter]:
-        """Append to a file behind its first `offset` bytes, alone.
+        self, name: UUID, offset: int, turn: Turn, *, wait_seconds: float = 0.0
+    ) -> AbstractContextManager[IncomingWriter]:
+        """Append behind the first `offset` bytes, alone, once the request before has let go.
 
-        `confirm` is called with the lock and before anything is cut off; it raises if the offset is not the right one
-        after all. Raises `IncomingBusy` when another keeps the file for longer than `wait_seconds`, `IncomingLost` when
-        it has fewer bytes than that.
+        Raises `IncomingBusy` when that may still add after `wait_seconds`, `IncomingLost` when the bytes are not there,
+        and what the turn raises.
         """
-        with os.fdopen(self._locked(name, offset, wait_seconds), "r+b", buffering=0) as file:
-            try:
-                confirm()
-            except BaseException:
-                self._forget_if_empty(name, file)
-                raise
-            if os.fstat(file.fileno()).st_size < offset:
-                raise IncomingLost(name)
-            file.truncate(offset)
-            file.seek(offset)
-            writer = IncomingWriter(file, self._path(name), offset, self._digest_at(name, offset), self._headroom)
-            try:
-                yield writer
-            finally:
-                self._remember(name, writer)
+        ...
 
-    def wait(self, name: UUID, seconds: float) -> None:
-        """Return once nobody has the file open; one that is not there is fine. Raises `IncomingBusy`."""
-        try:
-            os.close(self._locked(name, 1, seconds))
-        except IncomingLost:
-            return
+    def wait(self, name: UUID, turn: Turn, seconds: float) -> None:
+        """Return once nobody adds to the upload; one that is not there is fine. Raises as `open`."""
+        ...
 
-    def put(self, name: UUID, writer: IncomingWriter) -> Stored:
-        """Make an object of the whole file, which stays until it is discarded."""
-        stored = Stored(writer.sha256, writer.size)
-        writer.sync()
-        # A second name for the same bytes: should the process die before the object is recorded, nothing is lost.
-        linked = self._folder / f"{name}.{uuid4().hex}"
-        os.link(self._path(name), linked)
-        try:
-            self._publish(linked, stored)
-        finally:
-            linked.unlink(missing_ok=True)
-        return stored
+    def put(self, name: UUID, writer: IncomingWriter) -> Stored | None:
+        """Make an object of the whole, which stays until it is discarded. Raises `IncomingLost` if it was.
 
-    def discard(self, name: UUID) -> None:
-        """Forget a file; one that is not there is fine."""
-        self._path(name).unlink(missing_ok=True)
-        with self._digests_lock:
-            self._digests.pop(name, None)
+        None: that is left to a worker, who reads the whole once more.
+        """
+        ...
+
+    def discard(self, name: UUID, multipart_id: str | None = None) -> None:
+        """Forget an upload's bytes; if they are not there, that is fine."""
+        ...
+
+    def is_busy(self, name: UUID) -> bool:
+        """Whether somebody surely adds to the upload at this moment."""
+        ...
 
     def names(self) -> Iterator[UUID]:
-        """Every file's name."""
-        if self._folder.exists():
-            for path in self._folder.iterdir():
-                if "." not in path.name:
-                    yield UUID(path.name)
-
-    def _forget_if_empty(self, name: UUID, file: BinaryIO) -> None:
-        """With the lock: a request that came too late may have made the file of an upload that has ended anew."""
-        if os.fstat(file.fileno()).st_size == 0:
-            self._path(name).unlink(missing_ok=True)
-
-    def _path(self, name: UUID) -> Path:
-        return self._folder / str(name)
-
-    def _locked(self, name: UUID, offset: int, wait_seconds: float) -> int:
-        """A descriptor of the file, with the one lock on it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            try:
-                descriptor = os.open(self._path(name), os.O_RDWR | (os.O_CREAT if offset == 0 else 0), 0o600)
-            except FileNotFoundError:
-                raise IncomingLost(name) from None
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_current(name, descriptor):
-                    return descriptor
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    os.close(descriptor)
-                    raise
-            os.close(descriptor)
-            if time.monotonic() >= deadline:
-                raise IncomingBusy(name)
-            time.sleep(_LOCK_POLL_SECONDS)
-
-    def _is_current(self, name: UUID, descriptor: int) -> bool:
-        """Whether the locked file still is the one of that name; it may have been discarded while we waited."""
-        try:
-            return os.path.samestat(os.fstat(descriptor), self._path(name).stat())
-        except FileNotFoundError:
-            return False
-
-    def _digest_at(self, name: UUID, offset: int) -> Digest | None:
-        if offset == 0:
-            return hashlib.sha256()
-        with self._digests_lock:
-            at, digest = self._digests.get(name, (-1, None))
-        return digest.copy() if digest is not None and at == offset else None
-
-    def _remember(self, name: UUID, writer: IncomingWriter) -> None:
-        if writer.digest is None:
-            return
-        with self._digests_lock:
-            self._digests[name] = (writer.size, writer.digest.copy())
-            self._digests.move_to_end(name)
-            while len(self._digests) > _DIGESTS:
-                self._digests.popitem(last=False)
+        """Every upload of which something lies here that may be a leftover."""
+        ...

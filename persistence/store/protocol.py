@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 if TYPE_CHECKING:
-    from persistence.store.incoming import IncomingArea
+    from persistence.store.incoming import Incoming
     from persistence.store.multipart import MultipartArea
 
 CHUNK: Final = 1 << 20
@@ -111,13 +111,13 @@ class ObjectStore(Protocol):
         ...
 
     @property
-    def incoming(self) -> IncomingArea:
+    def incoming(self) -> Incoming:
         """Where objects arrive over several requests."""
         ...
 
     @property
     def multipart(self) -> MultipartArea | None:
-        """Where clients send parts of objects to the store themselves; None where they cannot."""
+        """Where uploads arrive in parts, also from clients themselves; None where they cannot."""
         ...
 
     def sweep_staging(self, older_than: timedelta) -> int:

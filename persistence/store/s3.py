@@ -10,14 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-import boto3
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 
 from persistence.errors import ObjectCorrupt, ObjectMissing
-from persistence.store.incoming import IncomingArea
 from persistence.store.multipart import MultipartArea, translated
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
+from persistence.store.s3_client import s3_client
+from persistence.store.s3_incoming import S3Incoming
 from persistence.store.staging import StagedWriter, staged, sweep
 from persistence.store.verified import VerifiedReader, hash_stream, is_hash, require_hash, verified_chunks
 
@@ -36,19 +35,10 @@ class S3Store:
         self._prefix = f"{prefix}/objects/" if prefix else "objects/"
         self._headroom = headroom
         self._spool = spool or Path(tempfile.gettempdir()) / "masktune-spool"
-        self._client: Any = boto3.client(
-            "s3",
-            config=Config(
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"mode": "standard", "max_attempts": 4},
-                max_pool_connections=32,
-            ),
-        )
-        self.incoming = IncomingArea(self._spool / "incoming", headroom=headroom, publish=self._publish)
-        self.multipart = MultipartArea(
-            self._client, bucket, f"{prefix}/incoming/" if prefix else "incoming/", key_of=self._key
-        )
+        self._client: Any = s3_client(bucket)
+        area = f"{prefix}/incoming/" if prefix else "incoming/"
+        self.multipart = MultipartArea(s3_client(bucket, parts_apart=True), bucket, area, key_of=self._key)
+        self.incoming = S3Incoming(self.multipart, self._spool, headroom=headroom)
 
     def writer(self) -> AbstractContextManager[StagedWriter]:
         return staged(self._spool, self._headroom, self._publish)

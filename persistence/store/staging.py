@@ -88,6 +88,13 @@ def copy_in(source: Path, writer: StagedWriter, on_chunk: Callable[[], object] =
             on_chunk()
 
 
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """All of it, to a file without a buffer: none that could fail once more when the file is closed."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
 def require_headroom(folder: Path, needed: int) -> None:
     """Raises `OutOfDisk` when the disk under `folder` has fewer than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
@@ -106,15 +113,15 @@ def disk_full(folder: Path, headroom: int) -> Iterator[None]:
         raise OutOfDisk(headroom, shutil.disk_usage(folder).free) from error
 
 
-def sweep(folder: Path, older_than: timedelta) -> int:
-    """Remove staging files that nobody has written to for so long."""
+def sweep(folder: Path, older_than: timedelta, pattern: str = "*") -> int:
+    """Remove files of these names that nobody has written to for so long; returns how many."""
     if not folder.exists():
         return 0
     oldest = time.time() - older_than.total_seconds()
     swept = 0
-    for path in folder.iterdir():
+    for path in folder.glob(pattern):
         with suppress(FileNotFoundError):  # its writer ended while we looked
-            if path.stat().st_mtime < oldest:
+            if path.is_file() and path.stat().st_mtime < oldest:
                 path.unlink()
                 swept += 1
     return swept

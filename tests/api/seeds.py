@@ -6,6 +6,7 @@ import hashlib
 import io
 import uuid
 import zlib
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from persistence import (
     checkpoints,
     datasets,
     events,
+    incoming_turns,
+    incoming_uploads,
     insights,
     jobs,
     metrics,
@@ -32,6 +35,7 @@ from persistence.database import transaction
 from persistence.store import ObjectStore
 from persistence.tables import Job
 from tests.fixtures.records import claim_job, image_row, make_checkpoint, make_dataset, make_upload, sample_row
+from tests.fixtures.turns import Turn
 
 SIDE = 12
 IMAGES = 6
@@ -103,6 +107,24 @@ class Seeds:
     def upload(self) -> uuid.UUID:
         with transaction(self.sessions) as session:
             return make_upload(session, self.tenant_id).id
+
+    def incoming_upload(self, *, direct: bool = False) -> uuid.UUID:
+        """An upload of ten bytes that is not complete: four are here, or with `direct` the client sends them to S3."""
+        with transaction(self.sessions) as session:
+            made = incoming_uploads.begin(session, self.tenant_id, "images.zip", 10, timedelta(hours=1), direct=direct)
+            token = incoming_turns.take(session, self.tenant_id, made.id)
+        if direct:
+            with transaction(self.sessions) as session:
+                incoming_uploads.name_multipart(session, made.id, "multipart-1")
+        else:
+            with self.store.incoming.open(made.id, 0, Turn(10)) as writer:
+                writer.write(b"four")
+                kept = writer.sync()
+            with transaction(self.sessions) as session:
+                incoming_turns.advance(session, made.id, token, 0, kept, timedelta(hours=1))
+        with transaction(self.sessions) as session:
+            incoming_turns.release(session, made.id, token)
+        return made.id
 
     def dataset(self, *, ready: bool = True, **options: Any) -> uuid.UUID:
         """Without images in the store."""

@@ -67,6 +67,13 @@ class Belongings:
             return dict(zip(("webhook_id", "delivery_id"), self._seeds.delivery(), strict=True))
         return {name: self.value(operation, name) for name in operation.parameters}
 
+    def all_values(self, operation: Operation) -> Iterator[dict[str, Any]]:
+        """The same, once for every form in which the thing may be: of an upload, complete or one of two not yet."""
+        yield self.values(operation)
+        if "upload" in operation.parameters:
+            for direct in (False, True):
+                yield {"upload": self._seeds.incoming_upload(direct=direct)}
+
 
 @pytest.fixture
 def belongings(seeds: Seeds) -> Belongings:
@@ -83,7 +90,10 @@ def nothing_changes(sessions: sessionmaker[Session], store: ObjectStore, what: o
 
 
 def _everything(sessions: sessionmaker[Session], store: ObjectStore) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {"objects in the store": sorted(map(str, store.list_all()))}
+    found: dict[str, list[Any]] = {
+        "objects in the store": sorted(map(str, store.list_all())),
+        "unfinished uploads in the store": sorted(map(str, store.incoming.names())),
+    }
     with transaction(sessions) as session:
         for table in Base.metadata.tables:
             rows = session.execute(text(f"SELECT to_jsonb(row) - 'last_used_at' FROM {table} AS row")).scalars()
@@ -114,13 +124,14 @@ def test_what_belongs_to_another_tenant_is_not_found_and_stays_as_it_is(
     stranger = {"Authorization": f"Bearer {make_key('other', scope='admin')}"}
     assert len(about_tenants()) > 20
     for operation in about_tenants():
-        sent = operation.request(belongings.values(operation))
-        sent["headers"] |= stranger
-        with nothing_changes(sessions, store, operation):
-            response = anonymous.request(**sent)
-        assert response.status_code == 404, (str(operation), response.status_code, response.text)
-        if operation.method != "head":
-            assert response.json()["code"].endswith("_not_found"), str(operation)
+        for values in belongings.all_values(operation):
+            sent = operation.request(values)
+            sent["headers"] |= stranger
+            with nothing_changes(sessions, store, operation):
+                response = anonymous.request(**sent)
+            assert response.status_code == 404, (str(operation), response.status_code, response.text)
+            if operation.method != "head":
+                assert response.json()["code"].endswith("_not_found"), str(operation)
 
 
 def test_the_owner_sees_what_the_stranger_did_not(
@@ -129,11 +140,31 @@ def test_the_owner_sees_what_the_stranger_did_not(
     """Else the test above could pass because nothing was there."""
     owner = {"Authorization": f"Bearer {make_key('acme', scope='admin')}"}
     for operation in about_tenants():
-        if not operation.changes:
-            sent = operation.request(belongings.values(operation))
+        for values in [] if operation.changes else belongings.all_values(operation):
+            sent = operation.request(values)
             sent["headers"] |= owner
             response = anonymous.request(**sent)
             assert response.status_code < 300, (str(operation), response.status_code, response.text)
+
+
+def test_the_owner_changes_the_unfinished_uploads_that_the_stranger_could_not(
+    anonymous: TestClient, make_key: Callable[..., str], seeds: Seeds
+) -> None:
+    """That is, what the stranger sends reaches them but for the key: a wrong offset, parts where there is no S3."""
+    owner = {"Authorization": f"Bearer {make_key('acme', scope='admin')}"}
+    answers = set()
+    for operation in about_tenants():
+        if "upload" in operation.parameters and operation.changes:
+            for direct in (False, True):
+                sent = operation.request({"upload": seeds.incoming_upload(direct=direct)})
+                sent["headers"] |= owner
+                response = anonymous.request(**sent)
+                answers.add((operation.method, direct, response.status_code))
+                assert response.status_code in (204, 409), (str(operation), response.text)
+    assert answers == {
+        *((method, direct, 409) for method in ("patch", "post") for direct in (False, True)),
+        *(("delete", direct, 204) for direct in (False, True)),
+    }
 
 
 def test_what_belongs_to_another_tenant_cannot_be_used_in_a_body(
@@ -203,13 +234,14 @@ def test_a_key_may_do_no_more_than_its_scope(
     if held == "read":
         assert {str(operation) for operation in OPERATIONS if operation.changes} <= set(map(str, beyond))
     for operation in beyond:
-        sent = operation.request(belongings.values(operation))
-        sent["headers"] |= key
-        with nothing_changes(sessions, store, operation):
-            response = anonymous.request(**sent)
-        assert response.status_code == 403, (str(operation), response.status_code, response.text)
-        if operation.method != "head":
-            assert response.json()["code"] == "insufficient_scope", str(operation)
+        for values in belongings.all_values(operation):
+            sent = operation.request(values)
+            sent["headers"] |= key
+            with nothing_changes(sessions, store, operation):
+                response = anonymous.request(**sent)
+            assert response.status_code == 403, (str(operation), response.status_code, response.text)
+            if operation.method != "head":
+                assert response.json()["code"] == "insufficient_scope", str(operation)
 
 
 def test_the_comparison_notices_a_change(sessions: sessionmaker[Session], store: ObjectStore, seeds: Seeds) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
+import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
 from api.main import create_app
-from persistence import tenants
+from persistence import objects, tenants
 from persistence.database import transaction
 from persistence.settings import Settings
 from persistence.tables import Tenant
+from tests.api.conftest import serving
 from tests.api.seeds import Seeds
 from tests.api.test_errors import problem
 from tests.api.tus import CONTENT, TUS, begin
@@ -62,6 +66,30 @@ class TestQuota:
         for thread in threads:
             thread.join()
         assert sorted(answers) == [201] * 5 + [413] * 7
+
+    def test_of_many_files_at_once_only_those_that_fit(
+        self, settings: Settings, key: str, sessions: sessionmaker[Session], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each is let in before the first is recorded."""
+        self.limited(sessions, quota_bytes=500)
+        at_the_door = threading.Barrier(8)
+        register = objects.register
+
+        def register_together(session: Session, sha256: str, size: int) -> None:
+            at_the_door.wait(20)
+            register(session, sha256, size)
+
+        monkeypatch.setattr(objects, "register", register_together)
+        with serving(settings) as (url, _), httpx.Client(base_url=url, timeout=30) as client:
+            headers = {"Authorization": f"Bearer {key}"}
+
+            def put(number: int) -> int:
+                return client.put("/v1/uploads/a", content=bytes([number]) * 100, headers=headers).status_code
+
+            with ThreadPoolExecutor(8) as pool:
+                answers = sorted(pool.map(put, range(8)))
+            assert answers == [201] * 5 + [413] * 3
+            assert sum(upload["size"] for upload in client.get("/v1/uploads", headers=headers).json()["data"]) == 500
 
     def test_data_sets(self, client: TestClient, sessions: sessionmaker[Session]) -> None:
         self.limited(sessions, quota_datasets=1)

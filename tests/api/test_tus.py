@@ -7,8 +7,10 @@ import hashlib
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -16,14 +18,17 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.testclient import TestClient
 
-from api.uploads import append, receive
-from persistence import incoming_uploads
+from api.uploads import receive
+from persistence import incoming_turns, incoming_uploads
 from persistence.database import transaction
+from persistence.errors import UploadSuperseded
 from persistence.settings import Settings
 from persistence.store import ObjectStore
+from persistence.store.file_incoming import FileIncomingWriter
 from persistence.tables import IncomingUpload
 from tests.api.conftest import serving
 from tests.api.test_errors import problem
+from tests.api.test_transactions import lost
 from tests.api.test_uploads import leftovers
 from tests.api.tus import BYTES, CONTENT, SHA256, TUS, begin, encoded, id_of, offset, patch, send
 
@@ -140,6 +145,26 @@ def test_an_unfinished_upload_can_be_seen_and_nothing_made_of_it(client: TestCli
         assert problem(client.post(where, json=body), 409, "upload_not_complete")["received"] == 1000
 
 
+def test_bytes_that_were_stored_stay_as_they_are_when_the_upload_could_not_be_recorded(
+    client: TestClient, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be another tenant's by then: equal bytes are one object."""
+    path = begin(client)
+    patch(client, path, 0, CONTENT[:1000])
+    with monkeypatch.context() as away:
+        away.setattr(incoming_turns, "complete", Mock(side_effect=lost()))
+        problem(patch(client, path, 1000, CONTENT[1000:]), 503, "service_unavailable")
+    assert client.put("/v1/uploads/same", content=CONTENT).json()["sha256"] == SHA256
+    with monkeypatch.context() as away:
+        away.setattr(incoming_turns, "complete", Mock(side_effect=lost()))
+        problem(patch(client, path, 1000, CONTENT[1000:]), 503, "service_unavailable")
+    other = CONTENT[:1000] + bytes(len(CONTENT) - 1000)
+    assert patch(client, path, 1000, other[1000:]).status_code == 204
+    assert client.get(path).json()["sha256"] == hashlib.sha256(other).hexdigest()
+    with store.open(SHA256) as kept:
+        assert kept.read() == CONTENT
+
+
 def test_a_terminated_upload_is_gone(client: TestClient, settings: Settings) -> None:
     path = begin(client)
     patch(client, path, 0, CONTENT[:1000])
@@ -238,6 +263,23 @@ def test_a_newer_request_takes_over_from_one_that_hangs(
     old.join(20)
 
 
+def test_who_may_only_read_does_not_stop_the_one_who_sends(
+    client: TestClient, make_key: Callable[..., str], sessions: sessionmaker[Session]
+) -> None:
+    path = begin(client)
+    patch(client, path, 0, CONTENT[:1000])
+    with transaction(sessions) as session:
+        tenant_id = session.get_one(IncomingUpload, id_of(path)).tenant_id
+        token = incoming_turns.take(session, tenant_id, id_of(path))
+    reader = {"Authorization": f"Bearer {make_key('acme', scope='read')}"}
+    assert client.head(path, headers=TUS | reader).headers["upload-offset"] == "1000"
+    with transaction(sessions) as session:
+        assert incoming_turns.start(session, id_of(path), token).received == 1000
+    assert offset(client, path) == 1000
+    with transaction(sessions) as session, pytest.raises(UploadSuperseded):
+        incoming_turns.check(session, id_of(path), token)
+
+
 def test_any_process_goes_on_where_another_stopped(settings: Settings, key: str) -> None:
     """Also one that was started later: nothing about an upload is in memory."""
     headers = {"Authorization": f"Bearer {key}"}
@@ -256,7 +298,7 @@ def test_any_process_goes_on_where_another_stopped(settings: Settings, key: str)
 
 
 def test_progress_is_safe_before_the_request_ends(live: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "CHECKPOINT_BYTES", 50_000)
+    monkeypatch.setattr(FileIncomingWriter, "checkpoint_bytes", 50_000)
     monkeypatch.setattr(receive, "BLOCK_BYTES", 10_000)
     path = begin(live)
     release = threading.Event()

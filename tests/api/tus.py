@@ -31,7 +31,7 @@ def begin(client: TestClient | httpx.Client, size: int = len(CONTENT), **metadat
     return str(response.headers["location"])
 
 
-def patch(client: Any, path: str, offset: int, content: bytes, **headers: str) -> Any:
+def patch(client: Any, path: str, offset: int, content: Any, **headers: str) -> Any:
     return client.patch(path, content=content, headers=BYTES | {"Upload-Offset": str(offset)} | headers)
 
 

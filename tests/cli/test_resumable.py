@@ -9,15 +9,21 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, sessionmaker
 
 from cli.client import Client
 from cli.errors import ConnectionFailed, Problem, UsageError
 from cli.resumable import resumable_upload
+from persistence.database import transaction
 from persistence.settings import Settings
+from persistence.tables import IncomingUpload
 from tests.api.conftest import key, make_key, serving
 from tests.fixtures.cutting_proxy import cutting_proxy
+from tests.fixtures.verifying import verifier
+from tests.persistence.store.conftest import s3_bucket, s3_endpoint
 
-__all__ = ["key", "make_key"]
+__all__ = ["key", "make_key", "s3_bucket", "s3_endpoint"]
 
 CONTENT = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -72,6 +78,48 @@ def test_the_command_given_again_goes_on_with_the_upload(service: str, key: str,
         steps: list[int] = []
         done = resumable_upload(client, archive, advance=lambda count, _: steps.append(count))
     assert (done["id"], done["sha256"], steps[0]) == (left["id"], SHA256, 2_000_000)
+
+
+@pytest.fixture
+def in_s3(settings: Settings, s3_bucket: str) -> Settings:
+    return settings.model_copy(update={"storage_url": f"s3://{s3_bucket}/p"})
+
+
+def test_a_service_that_stores_in_s3_is_waited_for(
+    in_s3: Settings, key: str, archive: Path, sessions: sessionmaker[Session]
+) -> None:
+    waits: list[float] = []
+
+    def announced(sha256: str) -> None:
+        with transaction(sessions) as session:
+            session.execute(update(IncomingUpload).values(expected_sha256=sha256))
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        with transaction(sessions) as session:
+            (waiting,) = session.scalars(select(IncomingUpload.id).where(IncomingUpload.status == "verifying"))
+        if len(waits) == 2:
+            raise KeyboardInterrupt
+        verify(waiting)
+
+    with serving(in_s3) as (url, _), Client(url, key) as client, verifier(in_s3) as verify:
+        done = resumable_upload(client, archive, sleep=sleep)
+        assert (done["status"], done["sha256"], len(waits)) == ("complete", SHA256, 1)
+        client.delete(f"/v1/uploads/{done['id']}")
+        archive.write_bytes(CONTENT[::-1])
+        with pytest.raises(KeyboardInterrupt):
+            resumable_upload(client, archive, sleep=sleep)
+        (left,) = client.pages("/v1/uploads", status="verifying")
+        again = resumable_upload(client, archive, sleep=sleep)  # given again, it waits for the same
+        assert (again["id"], again["status"]) == (left["id"], "complete")
+        archive.write_bytes(CONTENT[::-2])
+
+        def damaged(seconds: float) -> None:
+            announced("0" * 64)
+            sleep(seconds)
+
+        with pytest.raises(Problem, match="checksum_mismatch"):
+            resumable_upload(client, archive, sleep=damaged)
 
 
 def test_what_will_not_change_is_said_at_once(service: str, make_key: Callable[[str], str], tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import uuid
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
@@ -78,3 +80,23 @@ def test_a_bucket_that_is_not_there_is_unavailable_rather_than_empty(s3_bucket: 
         writer.commit()
     with pytest.raises(StoreUnavailable):
         list(store.list_all())
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_addresses_are_signed_for_the_region_in_the_newest_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv(variable, "eu-central-2")
+    store = open_store("s3://bucket", headroom=0, spool=tmp_path)
+    assert store.multipart is not None
+    url = urlsplit(store.multipart.part_url(uuid.uuid4(), "upload", 1, 1000, seconds=60))
+    signed = parse_qs(url.query)
+    assert signed["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert signed["X-Amz-Signature"]
+    assert signed["X-Amz-SignedHeaders"] == ["content-length;host"]
+    assert signed["X-Amz-Credential"][0].split("/")[2] == "eu-central-2"
+    assert "eu-central-2" in url.netloc

@@ -29,11 +29,15 @@ def test_a_dropped_archive_becomes_a_data_set_although_the_connection_breaks(
 ) -> None:
     watched.allow("ERR_FAILED")
     broken: list[str] = []
+    asked: list[str] = []
 
     def break_once(route: Route) -> None:
         if route.request.method == "PATCH" and not broken:
             broken.append(route.request.url)
             route.abort()
+        elif route.request.method == "GET" and not asked:
+            asked.append(route.request.url)
+            route.fulfill(json={"status": "verifying"})  # as a service does that stores in S3
         else:
             route.continue_()
 
@@ -45,6 +49,7 @@ def test_a_dropped_archive_becomes_a_data_set_although_the_connection_breaks(
     page.get_by_role("button", name="Upload and check").click()
     expect(page).to_have_url(re.compile("/datasets/[0-9a-f-]{36}$"))
     assert broken
+    assert asked
     # It is checked while one watches, and then shows what is in it.
     expect(page.get_by_role("heading", name="Groups")).to_be_visible(timeout=30_000)
     expect(page.locator(".badge").first).to_have_text("ready")

@@ -95,6 +95,7 @@ function begin(form, area, over) {
     async onSuccess() {
       text.textContent = `${size(file.size)} sent.`;
       try {
+        await verified(upload.url, text);
         const answer = await create(form, upload.url.split("/").pop());
         over();
         window.location.assign(form.dataset.page + answer.id);
@@ -119,6 +120,19 @@ function begin(form, area, over) {
       over();
     },
   };
+}
+
+// A service that stores in S3 reads the file once more when all of it is there.
+async function verified(url, text) {
+  for (let wait = 0; ; wait = Math.min(wait + 500, 3000)) {
+    const answer = await fetch(url);
+    const upload = await answer.json();
+    if (!answer.ok) throw new Error(upload.detail);
+    if (upload.status === "complete") return;
+    if (upload.status === "failed") throw new Error(`${upload.error.message} Send the file again.`);
+    text.textContent = "All of it is here, and is being verified.";
+    await new Promise((resume) => setTimeout(resume, wait));
+  }
 }
 
 async function create(form, uploadId) {
