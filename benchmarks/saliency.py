@@ -121,8 +121,8 @@ def _against_grad_cam(case: Case, goal: float, model: nn.Module, images: Tensor,
         comparison.speedup,
         "images/s",
         at_least=goal,
-        note=f"scaled maps at input size; largest difference {difference:.0e}; if the network's operations ran as fast as "
-        f"a matrix product here, and nothing else took time, it would be {most:.1f}×",
+        note=f"scaled maps at input size; largest difference {difference:.0e}; if the network's operations ran as fast "
+        f"as a matrix product here, and nothing else took time, it would be {most:.1f}×",
     )
 
 
