@@ -40,11 +40,14 @@ class _Folder:
 class _Archive:
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.names = sorted(source.members)
+        self.names = source.members.names
 
     def read(self, name: str) -> bytes:
+        position = self._source.members.find(name)
+        if position is None:
+            raise missing(name, "is not in the download")
         try:
-            return self._source.read(self._source.members[name])
+            return self._source.read(position)
         except MemberError as error:
             raise ArchiveError([Problem("archive_damaged", name, str(error))]) from error
 

@@ -9,10 +9,10 @@ from masktune_core.intake.layouts import backgrounds, celeba, class_folders, met
 from masktune_core.intake.layouts.celeba import CelebaOptions
 from masktune_core.intake.members import Source
 from masktune_core.intake.plan import Draft
-from masktune_core.intake.tree import Tree, roots
+from masktune_core.intake.tree import roots
 
 
-def read_layout(source: Source, findings: Findings, *, seed: int, options: CelebaOptions) -> tuple[Draft, Tree]:
+def read_layout(source: Source, findings: Findings, *, seed: int, options: CelebaOptions) -> Draft:
     """Recognise the layout, at the top of the archive or inside its single top folder, and read it.
 
     Raises `ArchiveError` (`layout_unknown`) if it is none of the known ones.
@@ -29,7 +29,7 @@ def read_layout(source: Source, findings: Findings, *, seed: int, options: Celeb
     for recognises, read in layouts:
         for tree in trees:
             if recognises(tree):
-                return read(tree, findings), tree
+                return read(tree, findings)
     raise findings.fatal(
         "layout_unknown",
         "",
