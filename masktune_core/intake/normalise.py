@@ -18,6 +18,7 @@ from masktune_core.data.archive import ArchiveIndex, ArchiveWriter, ImageRow
 from masktune_core.errors import Problem
 from masktune_core.intake.decoding import decoded
 from masktune_core.intake.findings import LISTED, Findings
+from masktune_core.intake.headroom import Headroom
 from masktune_core.intake.images import CONVERSIONS, Prepared
 from masktune_core.intake.layouts import read_layout
 from masktune_core.intake.layouts.celeba import CelebaOptions
@@ -27,6 +28,10 @@ from masktune_core.intake.png_names import PngNames
 from masktune_core.intake.sources import open_source
 from masktune_core.intake.summary import summarise
 
+_TOO_LARGE: Final = (
+    "with this image the normalised data set takes more than {:,} bytes: leave images out, or convert those of other "
+    "kinds to baseline RGB JPEG, which is kept as it is and is much smaller than the PNG that they become here"
+)
 _LIMITS: Final = IntakeLimits()
 _CELEBA: Final = CelebaOptions()
 
@@ -64,7 +69,7 @@ def normalise(
     source and seed give the same bytes. Memory grows by about 700 bytes an image, and not with their size; a compressed
     tar needs room for its content beside `destination` while it is read.
 
-    Raises `ArchiveError` with every problem found.
+    Raises `ArchiveError` with every problem found; `OutOfDisk` and `MemoryError` where the machine has too little.
     """
     findings = Findings()
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -104,12 +109,17 @@ def _write(
     """Check every image, and write them as long as nothing is wrong; raises `ArchiveError` if anything is."""
     marks = _Marks(array("Q"), array("Q"))
     names = PngNames(plan)
+    headroom, size = Headroom(path.parent, limits.min_free_bytes), 0
     with ArchiveWriter(path, classes=plan.classes, attributes=plan.attributes, layout=plan.layout) as writer:
         for done, (row, prepared) in enumerate(decoded(plan, limits, findings), start=1):
             if prepared is not None:
                 for code in prepared.conversions:
                     findings.converted(code, row.name, CONVERSIONS[code])
+                size += len(prepared.encoded)
+                if size > limits.max_output_bytes and not findings.failed:
+                    findings.error("too_large", row.name, _TOO_LARGE.format(limits.max_output_bytes))
                 if not findings.failed:
+                    headroom.take(len(prepared.encoded))
                     name = names.free(row.name) if prepared.conversions else row.name
                     image = ImageRow(name, row.split, row.label, row.attributes, prepared.height, prepared.width)
                     writer.add(image, prepared.encoded)

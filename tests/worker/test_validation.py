@@ -11,63 +11,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from masktune_core.data.dataset import Dataset as OpenedDataset
 from masktune_core.intake import IntakeReport
 from masktune_core.models import build_model
 from masktune_core.preflight import preflight
-from persistence import checkpoints, datasets
+from persistence import datasets
 from persistence.database import transaction
 from persistence.store import ObjectStore
-from persistence.tables import Checkpoint, Dataset, DatasetImage, StoredObject, Upload
+from persistence.tables import DatasetImage
 from tests.worker.conftest import JobMaker
-from tests.worker.driving import leftovers, read_artifacts, read_job, wait_until
+from tests.worker.driving import (
+    SLEEPER,
+    count_objects,
+    leftovers,
+    read_artifacts,
+    read_checkpoint,
+    read_dataset,
+    read_job,
+    wait_until,
+)
 from worker.context import Context
 from worker.supervisor import run_job
 from worker.validation import check_checkpoint, check_dataset
-
-Uploader = Callable[[Path], Upload]
-START = "import os, signal, sys, time; from worker import lifeline; told = lifeline.receive()\n"
-
-
-@pytest.fixture
-def new_dataset(sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader) -> Callable[[Path], uuid.UUID]:
-    def create(path: Path) -> uuid.UUID:
-        received = upload(path)
-        with transaction(sessions) as session:
-            return datasets.create(session, tenant, "test", received).id
-
-    return create
-
-
-@pytest.fixture
-def new_checkpoint(sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader) -> Callable[[Path], uuid.UUID]:
-    def create(path: Path) -> uuid.UUID:
-        received = upload(path)
-        with transaction(sessions) as session:
-            return checkpoints.create(session, tenant, "test", received, architecture="small_cnn", num_classes=2).id
-
-    return create
-
-
-def read_dataset(sessions: sessionmaker[Session], dataset_id: uuid.UUID) -> Dataset:
-    with transaction(sessions) as session:
-        return session.get_one(Dataset, dataset_id)
-
-
-def read_checkpoint(sessions: sessionmaker[Session], checkpoint_id: uuid.UUID) -> Checkpoint:
-    with transaction(sessions) as session:
-        return session.get_one(Checkpoint, checkpoint_id)
-
-
-def count_objects(sessions: sessionmaker[Session]) -> int:
-    with transaction(sessions) as session:
-        return session.scalar(select(func.count()).select_from(StoredObject)) or 0
 
 
 def test_a_good_archive_becomes_a_data_set_with_every_image_a_row(
@@ -134,47 +103,6 @@ def test_a_file_that_is_no_archive_is_invalid(
     assert read_dataset(sessions, dataset_id).status == "invalid"
 
 
-def test_an_intake_that_wants_too_much_memory_ends_as_invalid(
-    context: Context,
-    sessions: sessionmaker[Session],
-    new_dataset: Callable[[Path], uuid.UUID],
-    raw_archive: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hungry = "from worker import intake; from unittest.mock import patch\n" + (
-        "with patch('worker.intake._validate', lambda *_: bytearray(1 << 30)): raise SystemExit(intake.main())"
-    )
-    monkeypatch.setenv("MASKTUNE_INTAKE_MAX_MEMORY_BYTES", str(512 * 2**20))
-    dataset_id = new_dataset(raw_archive)
-    check_dataset(replace(context, intake=(sys.executable, "-c", hungry)), dataset_id)
-    dataset = read_dataset(sessions, dataset_id)
-    assert dataset.status == "invalid"
-    assert dataset.problems[0]["code"] == "intake_out_of_memory"
-
-
-def test_an_intake_that_takes_too_long_ends_as_invalid(
-    context: Context, sessions: sessionmaker[Session], new_dataset: Callable[[Path], uuid.UUID], raw_archive: Path
-) -> None:
-    settings = context.settings.model_copy(update={"intake_max_seconds": 0.3})
-    slow = replace(context, settings=settings, intake=(sys.executable, "-c", START + "time.sleep(60)"))
-    dataset_id = new_dataset(raw_archive)
-    check_dataset(slow, dataset_id)
-    assert read_dataset(sessions, dataset_id).problems[0]["code"] == "intake_timeout"
-
-
-def test_an_intake_that_crashes_is_tried_three_times(
-    context: Context, sessions: sessionmaker[Session], new_dataset: Callable[[Path], uuid.UUID], raw_archive: Path
-) -> None:
-    crashing = replace(context, intake=(sys.executable, "-c", START + "os.kill(os.getpid(), signal.SIGSEGV)"))
-    dataset_id = new_dataset(raw_archive)
-    for status in ("validating", "validating", "invalid"):
-        check_dataset(crashing, dataset_id)
-        assert read_dataset(sessions, dataset_id).status == status
-    error = read_dataset(sessions, dataset_id).error
-    assert error is not None
-    assert error["code"] == "attempts_exhausted"
-
-
 def test_a_data_set_deleted_meanwhile_stops_its_intake(
     context: Context,
     sessions: sessionmaker[Session],
@@ -183,7 +111,7 @@ def test_a_data_set_deleted_meanwhile_stops_its_intake(
     raw_archive: Path,
 ) -> None:
     dataset_id = new_dataset(raw_archive)
-    slow = replace(context, intake=(sys.executable, "-c", START + "time.sleep(60)"))
+    slow = replace(context, intake=(sys.executable, "-c", SLEEPER + "time.sleep(60)"))
     thread = threading.Thread(target=check_dataset, args=(slow, dataset_id))
     thread.start()
     wait_until(lambda: read_dataset(sessions, dataset_id).lease_token)
