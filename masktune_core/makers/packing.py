@@ -6,7 +6,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,10 +50,14 @@ class Packing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._zip.close()
-        if kind is None:
-            self._staged.replace(self._destination)
-        else:
+        try:
+            if kind is None:
+                self._zip.close()
+                self._staged.replace(self._destination)
+            else:
+                with suppress(OSError, ValueError):  # on a full disk there is no closing it either
+                    self._zip.close()
+        finally:
             self._staged.unlink(missing_ok=True)
 
 
