@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from masktune_core.config_intake import IntakeOptions
 from masktune_core.data.archive import ArchiveIndex, ArchiveWriter, ImageRow
 from masktune_core.errors import Problem
 from masktune_core.intake.decoding import decoded
@@ -21,7 +22,6 @@ from masktune_core.intake.findings import LISTED, Findings
 from masktune_core.intake.headroom import Headroom
 from masktune_core.intake.images import CONVERSIONS, Prepared
 from masktune_core.intake.layouts import read_layout
-from masktune_core.intake.layouts.celeba import CelebaOptions
 from masktune_core.intake.limits import IntakeLimits
 from masktune_core.intake.plan import Plan, make_plan
 from masktune_core.intake.png_names import PngNames
@@ -33,7 +33,7 @@ _TOO_LARGE: Final = (
     "kinds to baseline RGB JPEG, which is kept as it is and is much smaller than the PNG that they become here"
 )
 _LIMITS: Final = IntakeLimits()
-_CELEBA: Final = CelebaOptions()
+_OPTIONS: Final = IntakeOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,14 @@ def normalise(
     *,
     filename: str = "",
     limits: IntakeLimits = _LIMITS,
-    seed: int = 0,
+    options: IntakeOptions = _OPTIONS,
     progress: Callable[[int, int], None] | None = None,
-    celeba: CelebaOptions = _CELEBA,
 ) -> IntakeReport:
     """Check the archive `source` and write its normalised form to `destination`, whole or not at all.
 
     Zip, tar, tar.gz and tar.zst are told by content; `filename`, the name it was uploaded under, is for messages only.
-    `seed` decides the split of data that has none. `progress` is called with (images done, images in all). The same
-    source and seed give the same bytes. Memory grows by about 700 bytes an image, and not with their size; a compressed
+    `options` decide what the archive leaves open. `progress` is called with (images done, images in all). The same
+    source and options give the same bytes. Memory grows by some 700 bytes an image, not with their size; a compressed
     tar needs room for its content beside `destination` while it is read.
 
     Raises `ArchiveError` with every problem found; `OutOfDisk` and `MemoryError` where the machine has too little.
@@ -76,7 +75,7 @@ def normalise(
     with tempfile.TemporaryDirectory(prefix=".intake-", dir=destination.parent) as folder:
         scratch = Path(folder)
         with open_source(source, scratch, limits, findings, filename) as archive:
-            draft = read_layout(archive, findings, seed=seed, options=celeba)
+            draft = read_layout(archive, findings, options)
             if len(draft) > limits.max_images:
                 message = f"the data set has {len(draft):,} images; the limit is {limits.max_images:,}"
                 raise findings.fatal("too_many_images", filename, message)

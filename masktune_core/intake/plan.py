@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from masktune_core.data.archive import Attribute, order_splits
 from masktune_core.intake.findings import Findings
+from masktune_core.intake.hints import hint
 from masktune_core.intake.names import printable
 from masktune_core.intake.tree import Tree
 
@@ -185,7 +186,8 @@ def _check_splits(plan: Plan, findings: Findings) -> None:
     used = np.unique(plan.label[plan.split == splits.index("train")] if "train" in splits else plan.label)
     if len(used) < 2:
         only = ", ".join(plan.classes[label] for label in used)
-        findings.error("one_class", "label", f"a classifier needs two classes to train on, found only {only!r}")
+        message = f"a classifier needs two classes to train on, found only {only!r}; {hint(plan.tree)}"
+        findings.error("one_class", "label", message)
 
 
 def _check_names(kind: str, names: Sequence[str], longest: int, findings: Findings) -> None:

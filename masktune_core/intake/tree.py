@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Final
 
@@ -48,6 +48,10 @@ class Tree:
         """The position of a file; None if there is none of that name."""
         return self.source.members.find(self.root + name)
 
+    def nearest(self, filename: str) -> str | None:
+        """The name of the file called so, wherever it lies; see `nearest_to_top`."""
+        return nearest_to_top(self.names(), filename)
+
     def __contains__(self, name: str) -> bool:
         return self.find(name) is not None
 
@@ -60,6 +64,12 @@ class Tree:
         if position is None:
             raise KeyError(name)
         return self.source.read(position)
+
+
+def nearest_to_top(names: Iterable[str], filename: str) -> str | None:
+    """The file called so that lies in the fewest folders; None if there is none."""
+    found = (name for name in names if name.endswith(filename) and (name == filename or name.endswith("/" + filename)))
+    return min(found, key=lambda name: (name.count("/"), name), default=None)
 
 
 def roots(source: Source) -> list[Tree]:

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from masktune_core.intake import IntakeLimits, decoding, normalise
+from masktune_core.intake import IntakeLimits, IntakeOptions, decoding, normalise
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.images import ImageError, Opened, Prepared, open_image
 from masktune_core.intake.layouts import read_layout
-from masktune_core.intake.layouts.celeba import CelebaOptions
 from masktune_core.intake.plan import make_plan
 from masktune_core.intake.sources import open_source
 from tests.masktune_core.archives import encoded, table, two_classes, zip_bytes
@@ -130,7 +129,7 @@ def _peak_of_planning(path: Path, count: int) -> int:
     tracemalloc.start()
     try:
         with open_source(path, path.parent, limits, findings, "") as source:
-            plan = make_plan(read_layout(source, findings, seed=0, options=CelebaOptions()), findings)
+            plan = make_plan(read_layout(source, findings, IntakeOptions()), findings)
             assert len(plan) == count
             return tracemalloc.get_traced_memory()[1]
     finally:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from masktune_core.errors import ArchiveError, Problem
-from masktune_core.intake import CelebaOptions
+from masktune_core.intake import IntakeOptions
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.layouts import read_layout
 from masktune_core.intake.members import Members
@@ -45,7 +45,7 @@ def outcome(tables: Mapping[str, bytes]) -> tuple[Plan | None, Sequence[Problem]
     """The plan, or None, with what was found; nothing but `ArchiveError` may be raised."""
     findings = Findings()
     try:
-        plan = make_plan(read_layout(InMemory(tables), findings, seed=0, options=CelebaOptions()), findings)
+        plan = make_plan(read_layout(InMemory(tables), findings, IntakeOptions()), findings)
     except ArchiveError as error:
         return None, error.problems
     if findings.failed:

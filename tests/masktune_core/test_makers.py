@@ -16,10 +16,11 @@ from masktune_core.data.dataset import Dataset
 from masktune_core.errors import ArchiveError
 from masktune_core.intake import normalise
 from masktune_core.intake.layouts.backgrounds import VARIANTS
+from masktune_core.intake.plain_pickle import read_plain_pickle
 from masktune_core.makers.backgrounds import make_backgrounds
 from masktune_core.makers.cats_vs_dogs import make_cats_vs_dogs
 from masktune_core.makers.celeba import make_celeba
-from masktune_core.makers.cifar10 import make_cifar10, read_plain_pickle
+from masktune_core.makers.cifar10 import make_cifar10
 from masktune_core.makers.svhn import make_svhn
 from masktune_core.makers.waterbirds import make_waterbirds
 from tests.masktune_core.archives import tar_bytes, zip_bytes

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from masktune_core.config_intake import CelebaOptions
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.plan import Draft
 from masktune_core.intake.table import open_table
@@ -15,14 +15,6 @@ _PARTITION: Final = "list_eval_partition.csv"
 _ID: Final = "image_id"
 _SPLITS: Final = {"0": "train", "1": "val", "2": "test"}
 _VALUES: Final = {"-1": "no", "0": "no", "1": "yes"}
-
-
-@dataclass(frozen=True, slots=True)
-class CelebaOptions:
-    """Which of CelebA's 40 columns is the label, and which one forms groups with it (paper: hair against gender)."""
-
-    target: str = "Blond_Hair"
-    attribute: str = "Male"
 
 
 def recognises(tree: Tree) -> bool:
