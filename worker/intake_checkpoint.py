@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from safetensors.torch import save_file
 from sqlalchemy.orm import Session
 
-from masktune_core.checkpoint import read_foreign_checkpoint
+from masktune_core.checkpoint import read_foreign_checkpoint, stated_classes
 from masktune_core.errors import ArchitectureError, CheckpointError
 from masktune_core.intake.headroom import Headroom
 from persistence import checkpoints
@@ -33,13 +34,20 @@ def examine_checkpoint(
         reason, report = _reason(error.code, str(error)), _report(error)
         return lambda session: checkpoints.finish_invalid(session, checkpoint_id, token, reason, report)
     content = work_dir / "content.safetensors"
-    metadata = {"format": "pt", "architecture": architecture, "num_classes": str(num_classes)}
+    named = stated_classes(source)
+    # What the owner says stands; what is left is not told again if it counts otherwise.
+    classes = specification["classes"] or (list(named) if named and len(named) == num_classes else None)
+    described = {"architecture": architecture, "num_classes": num_classes, "classes": classes}
+    # One key, as in checkpoints of jobs: several come in an order that differs, and equal weights get unequal hashes.
+    metadata = {"masktune": json.dumps(described, sort_keys=True, ensure_ascii=False, separators=(",", ":"))}
     size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     Headroom(work_dir, settings.disk_headroom_bytes).take(size)
     save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, content, metadata)
 
     def accept(session: Session, stored: Stored) -> None:
-        checkpoints.finish_ready(session, checkpoint_id, token, content_sha256=stored.sha256, size=stored.size)
+        checkpoints.finish_ready(
+            session, checkpoint_id, token, content_sha256=stored.sha256, size=stored.size, classes=classes
+        )
 
     def refuse(session: Session, code: str, message: str) -> None:
         checkpoints.finish_invalid(session, checkpoint_id, token, _reason(code, message))

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from masktune_core.data.archive import ArchiveIndex
 from masktune_core.errors import ArchiveError
-from masktune_core.intake import IntakeLimits, normalise
+from masktune_core.intake import IntakeLimits, IntakeOptions, normalise
 from masktune_core.preflight import preflight
 from persistence import datasets
 from persistence.settings import Settings
@@ -34,7 +34,8 @@ def examine_dataset(
         max_decoding_bytes=settings.intake_max_memory_bytes // 4,
     )
     try:
-        report = normalise(source, normalised, filename=specification["filename"], limits=limits)
+        options = IntakeOptions.model_validate(specification["options"])
+        report = normalise(source, normalised, filename=specification["filename"], limits=limits, options=options)
     except ArchiveError as error:
         problems, total = [asdict(problem) for problem in error.problems], error.total
         return lambda session: datasets.finish_invalid(session, dataset_id, token, problems, total)

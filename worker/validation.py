@@ -58,6 +58,7 @@ def _claim_dataset(context: Context, session: Session, dataset_id: uuid.UUID) ->
         "tenant_id": str(dataset.tenant_id),
         "source_sha256": dataset.source_sha256,
         "filename": dataset.source_filename,
+        "options": dataset.options,
     }
     return Validation("dataset", dataset_id, claim.token, claim.attempt, dataset.request_id, source)
 
@@ -73,6 +74,7 @@ def _claim_checkpoint(context: Context, session: Session, checkpoint_id: uuid.UU
         "filename": checkpoint.source_filename,
         "architecture": checkpoint.architecture,
         "num_classes": checkpoint.num_classes,
+        "classes": checkpoint.classes,
     }
     return Validation("checkpoint", checkpoint_id, claim.token, claim.attempt, checkpoint.request_id, source)
 

@@ -15,15 +15,19 @@ import torch
 from safetensors.torch import load_file
 from sqlalchemy.orm import Session, sessionmaker
 
+from masktune_core.checkpoint import save_checkpoint, stated_classes
+from masktune_core.config import JobConfig
 from masktune_core.data.dataset import Dataset as OpenedDataset
-from masktune_core.intake import IntakeReport
+from masktune_core.intake import CelebaOptions, IntakeOptions, IntakeReport
 from masktune_core.models import build_model
 from masktune_core.preflight import preflight
 from persistence import datasets
 from persistence.database import transaction
 from persistence.store import ObjectStore
 from persistence.tables import DatasetImage
-from tests.worker.conftest import JobMaker
+from tests.masktune_core.archives import zip_bytes
+from tests.masktune_core.downloads import celeba
+from tests.worker.conftest import JobMaker, Uploader
 from tests.worker.driving import (
     SLEEPER,
     count_objects,
@@ -71,6 +75,21 @@ def _zip(path: Path, members: dict[str, bytes]) -> Path:
         for name, content in members.items():
             archive.writestr(name, content)
     return path
+
+
+def test_any_two_columns_of_celeba_make_a_data_set(
+    context: Context, sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader, tmp_path: Path
+) -> None:
+    pictures, tables = celeba("csv")
+    (tmp_path / "celeba.zip").write_bytes(zip_bytes(pictures | tables))
+    received = upload(tmp_path / "celeba.zip")
+    options = IntakeOptions(celeba=CelebaOptions(target="Smiling", attribute="Blond_Hair"))
+    with transaction(sessions) as session:
+        dataset_id = datasets.create(session, tenant, "celeba", received, options).id
+    check_dataset(context, dataset_id)
+    dataset = read_dataset(sessions, dataset_id)
+    assert (dataset.status, dataset.layout, dataset.classes) == ("ready", "celeba", ["not Smiling", "Smiling"])
+    assert dataset.attributes == [{"name": "Blond_Hair", "values": ["no", "yes"]}]
 
 
 def test_a_bad_archive_is_invalid_with_its_problems_and_leaves_nothing(
@@ -135,7 +154,7 @@ def test_a_checkpoint_becomes_safetensors_and_a_job_starts_from_it(
     checkpoint_id = new_checkpoint(tmp_path / "mine.pt")
     check_checkpoint(context, checkpoint_id)
     checkpoint = read_checkpoint(sessions, checkpoint_id)
-    assert (checkpoint.status, checkpoint.error) == ("ready", None)
+    assert (checkpoint.status, checkpoint.error, checkpoint.classes) == ("ready", None, None)
     assert checkpoint.content_sha256 is not None
     store.fetch(checkpoint.content_sha256, tmp_path / "content.safetensors")
     content = load_file(tmp_path / "content.safetensors")
@@ -147,6 +166,26 @@ def test_a_checkpoint_becomes_safetensors_and_a_job_starts_from_it(
     job = read_job(sessions, job_id)
     assert (job.status, job.error) == ("succeeded", None)
     assert "masktune.safetensors" in read_artifacts(sessions, job_id)
+
+
+def test_a_checkpoint_of_a_job_keeps_the_names_of_its_classes(
+    context: Context,
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    new_checkpoint: Callable[[Path], uuid.UUID],
+    tmp_path: Path,
+) -> None:
+    state = build_model("small_cnn", 2).state_dict()
+    job = {"config": JobConfig(), "classes": ("land", "water"), "dataset_sha256": "0" * 64, "role": "masktune"}
+    save_checkpoint(tmp_path / "masktune.safetensors", state, **job)  # type: ignore[arg-type]
+    checkpoint_id = new_checkpoint(tmp_path / "masktune.safetensors")
+    check_checkpoint(context, checkpoint_id)
+    checkpoint = read_checkpoint(sessions, checkpoint_id)
+    assert (checkpoint.status, checkpoint.classes) == ("ready", ["land", "water"])
+    # The safetensors form says so too, so that it may be brought along once more.
+    assert checkpoint.content_sha256 is not None
+    store.fetch(checkpoint.content_sha256, tmp_path / "content.safetensors")
+    assert stated_classes(tmp_path / "content.safetensors") == ("land", "water")
 
 
 def test_a_checkpoint_of_another_shape_is_invalid_with_the_keys(
