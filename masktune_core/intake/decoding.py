@@ -15,8 +15,8 @@ from masktune_core.intake.members import MemberError
 from masktune_core.intake.plan import Plan, PlanRow
 
 _IMAGES_IN_FLIGHT: Final = 64
-# More would wait for the one thread that reads and writes, and each has a stack that counts as memory.
-_MOST_DECODERS: Final = 32
+# More would mostly wait for the one thread that reads and writes; and each has a stack, and keeps memory it has freed.
+_MOST_DECODERS: Final = 16
 
 
 class _Task(NamedTuple):
