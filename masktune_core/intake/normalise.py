@@ -28,6 +28,7 @@ from masktune_core.intake.png_names import PngNames
 from masktune_core.intake.sources import open_source
 from masktune_core.intake.summary import summarise
 
+_LINE_BYTES: Final = 400  # of an image in the table and in the zip's directory
 _TOO_LARGE: Final = (
     "with this image the normalised data set takes more than {:,} bytes: leave images out, or convert those of other "
     "kinds to baseline RGB JPEG, which is kept as it is and is much smaller than the PNG that they become here"
@@ -127,4 +128,5 @@ def _write(
                 progress(done, len(plan))
         if findings.failed:
             raise findings.as_error()
+        headroom.take(_LINE_BYTES * len(plan))
         return writer.finish(), marks
