@@ -114,7 +114,7 @@ def test_a_quota_that_is_filled_meanwhile_is_noticed_and_nothing_stays(
 def test_the_weights_of_a_checkpoint_leave_the_disk_its_headroom(tmp_path: Path, settings: Settings) -> None:
     torch.save(build_model("small_cnn", 2).state_dict(), tmp_path / "upload")
     described = {"id": str(uuid.uuid4()), "token": str(uuid.uuid4()), "filename": "mine.pt"}
-    described |= {"architecture": "small_cnn", "num_classes": 2}  # type: ignore[dict-item]
+    described |= {"architecture": "small_cnn", "num_classes": 2, "classes": None}  # type: ignore[dict-item]
     with pytest.raises(OutOfDisk):
         examine_checkpoint(
             described, tmp_path / "upload", tmp_path, settings.model_copy(update={"disk_headroom_bytes": 2**62})
