@@ -136,6 +136,12 @@ _TYPES = (
         "The checkpoint tells 10 classes apart, the data set has 2.",
     ),
     ProblemType(
+        "checkpoint_class_names_mismatch",
+        422,
+        "The checkpoint's classes are others, or in another order",
+        "Output 0 of the checkpoint is '5-9', label 0 of the data set is '0-4'.",
+    ),
+    ProblemType(
         "idempotency_mismatch",
         422,
         "The Idempotency-Key was used for another request",

@@ -3,6 +3,9 @@
 The index is simulated: an archive with so many entries, of which all are the same small image. Everything that is done
 for every image beside decoding, training and explaining it is timed on such an index; all of it together has to cost
 as much for an image among a million as for one among a thousand.
+
+Intake is timed by itself, on archives of so many tiny images, and its memory for each image is held against what the
+default limits leave for it.
 """
 
 from __future__ import annotations
@@ -10,13 +13,15 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks._intake import SIDE as TINY
+from benchmarks._intake import taken_in
 from benchmarks.table import Row
 from masktune_core.config import InputConfig, SelectiveConfig
 from masktune_core.data.archive import ArchiveWriter, Attribute, ImageRow, read_index
@@ -35,6 +40,8 @@ SIDE = 28
 _BATCH = 128
 _LOADED = 2048  # images that the loader reads, wherever they lie
 _LEAST_SECONDS = 0.5  # of each timing
+# What 4 GiB leave for each of two million images, beside a quarter for decoding and the process's own memory.
+_MOST_BYTES = (3 * 2**30 - 150 * 2**20) / 2_000_000
 _SPLITS = ("train",) * 8 + ("val", "test")
 
 Part = tuple[str, Callable[[], object], int]  # its name, the work, and for how many images that is
@@ -44,19 +51,54 @@ def run(quick: bool) -> list[Row]:
     """Microseconds an image: the largest data set against the smallest."""
     counts = (1_000, 10_000) if quick else (1_000, 10_000, 100_000, 1_000_000)
     found = [_measure(count) for count in counts]
+    intake = {count: _take_in(count) for count in counts}
     total = {"all of these together": [sum(times.values()) for times in found]}
     every = {name: [times[name] for times in found] for name in found[0]}
     return [
+        *_intake_rows(intake),
+        *(
+            Row(
+                name=f"per image, {counts[-1]:,} images against {counts[0]:,}: {name}",
+                measured=times[-1],
+                baseline=times[0],
+                ratio=times[0] / times[-1],
+                unit="µs",
+                at_least=GOAL if name in total else None,
+                note=", ".join(f"{count:,}: {each:.3g} µs" for count, each in zip(counts, times, strict=True)),
+            )
+            for name, times in {**every, **total}.items()
+        ),
+    ]
+
+
+def _take_in(count: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        return taken_in(Path(name), count)
+
+
+def _intake_rows(found: Mapping[int, Mapping[str, float]]) -> list[Row]:
+    few, *_, many = found
+    before = list(found)[-2]
+    times = [1e6 * each["seconds"] / count for count, each in found.items()]
+    held = (found[many]["bytes"] - found[before]["bytes"]) / (many - before)
+    return [
         Row(
-            name=f"per image, {counts[-1]:,} images against {counts[0]:,}: {name}",
+            name=f"per image, {many:,} images against {few:,}: intake and its report",
             measured=times[-1],
             baseline=times[0],
             ratio=times[0] / times[-1],
             unit="µs",
-            at_least=GOAL if name in total else None,
-            note=", ".join(f"{count:,}: {each:.3g} µs" for count, each in zip(counts, times, strict=True)),
-        )
-        for name, times in {**every, **total}.items()
+            at_least=GOAL,
+            note=f"images of {TINY} px; "
+            + ", ".join(f"{count:,}: {each:.3g} µs" for count, each in zip(found, times, strict=True)),
+        ),
+        Row(
+            name=f"memory of intake for each image, from {before:,} to {many:,}",
+            measured=held,
+            unit="bytes",
+            at_most=_MOST_BYTES,
+            note=f"at the most {found[many]['bytes'] / 2**20:.0f} MiB beyond the process's own with {many:,}",
+        ),
     ]
 
 

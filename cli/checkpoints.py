@@ -47,6 +47,10 @@ def upload(
     file: Annotated[Path, typer.Argument(help=".safetensors, or a PyTorch state dict.", exists=True, dir_okay=False)],
     architecture: Annotated[str, typer.Option(help="small_cnn, resnet50, timm/<name>, …")],
     num_classes: Annotated[int, typer.Option(min=2, help="Classes that the weights tell apart.")],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Name of an output, in order; once for each. Default: what the file says."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait until the service has checked it.")] = True,
     url: UrlOption = None,
@@ -58,8 +62,9 @@ def upload(
     with connect(url, api_key) as client:
         with transfer_bar(output.human, "uploading") as advance:
             uploaded = resumable_upload(client, file, advance=advance)
-        body = {"name": name or file.name, "upload_id": uploaded["id"]}
-        made = client.post("/v1/checkpoints", {**body, "architecture": architecture, "num_classes": num_classes})
+        body = {"name": name or file.name, "upload_id": uploaded["id"], "architecture": architecture}
+        body |= {"num_classes": num_classes, **({"classes": classes} if classes else {})}
+        made = client.post("/v1/checkpoints", body)
         if wait:
             made = wait_until_ready(client, f"/v1/checkpoints/{made['id']}")
     output.result(made, record(made))

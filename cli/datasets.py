@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from cli import make_datasets
 from cli.client import Client
 from cli.comparison import split_order
+from cli.intake_options import CelebaAttribute, CelebaTarget, SplitSeed, given
 from cli.options import JsonOption, KeyOption, LimitOption, UrlOption, connect
 from cli.output import Output, moment, record, table
 from cli.resumable import resumable_upload
@@ -55,6 +57,9 @@ def show(dataset: DatasetId, url: UrlOption = None, api_key: KeyOption = None, j
 def upload(
     archive: Annotated[Path, typer.Argument(help="zip, tar, tar.gz or tar.zst.", exists=True, dir_okay=False)],
     name: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
+    split_seed: SplitSeed = None,
+    celeba_target: CelebaTarget = None,
+    celeba_attribute: CelebaAttribute = None,
     wait: Annotated[bool, typer.Option(help="Wait until the service has checked it.")] = True,
     url: UrlOption = None,
     api_key: KeyOption = None,
@@ -62,8 +67,9 @@ def upload(
 ) -> None:
     """Upload an archive and make a data set of it. Broken off, it goes on where it was; known bytes are not sent."""
     output = Output.make(json=json)
+    options = given(split_seed, celeba_target, celeba_attribute)
     with connect(url, api_key) as client:
-        made = upload_dataset(client, archive, name or archive.name, output)
+        made = upload_dataset(client, archive, name or archive.name, output, options)
         if wait:
             output.say("  checking every image …")
             made = wait_until_ready(client, f"/v1/datasets/{made['id']}")
@@ -80,11 +86,14 @@ def delete(dataset: DatasetId, url: UrlOption = None, api_key: KeyOption = None,
     Output.make(json=json).result({"id": dataset, "deleted": True}, f"deleted data set {dataset}")
 
 
-def upload_dataset(client: Client, archive: Path, name: str, output: Output) -> dict[str, Any]:
-    """Upload with a progress bar, then register the data set; it is not checked yet."""
+def upload_dataset(
+    client: Client, archive: Path, name: str, output: Output, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Upload with a progress bar, then register the data set; it is not checked yet. `options` as in the body."""
     with transfer_bar(output.human, "uploading") as advance:
         uploaded = resumable_upload(client, archive, advance=advance)
-    made: dict[str, Any] = client.post("/v1/datasets", {"name": name, "upload_id": uploaded["id"]})
+    body = {"name": name, "upload_id": uploaded["id"], **({"options": dict(options)} if options else {})}
+    made: dict[str, Any] = client.post("/v1/datasets", body)
     return made
 
 

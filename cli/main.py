@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -40,6 +41,15 @@ def main() -> None:
         _fail(str(error), 1)
     except MaskTuneError as error:
         _fail(f"{error} [{error.code}]", 1)
+    except OSError as error:
+        _fail(_told(error), 1)
+
+
+def _told(error: OSError) -> str:
+    """What the system could not do, with what, and the way out where it is always the same."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    way_out = "; free some space, or write to another disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{where}{error.strerror or error}{way_out}"
 
 
 def _fail(message: str, code: int) -> None:

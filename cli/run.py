@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.changes import parse_changes, resolve
 from cli.comparison import comparison_table, from_metrics
 from cli.errors import CliError, UsageError
+from cli.intake_options import CelebaAttribute, CelebaTarget, SplitSeed, given
 from cli.options import JsonOption
 from cli.output import Output
 from cli.progress import RunDisplay
@@ -42,6 +44,9 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change of a field, such as erm.epochs=5; may be repeated.")
     ] = None,
+    split_seed: SplitSeed = None,
+    celeba_target: CelebaTarget = None,
+    celeba_attribute: CelebaAttribute = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from where an interrupted run stopped.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -52,6 +57,7 @@ def run(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as a worker's trainer has it, and before torch is imported
     output = Output.make(json=json)
     config = resolve(preset, parse_changes(settings or []))
+    options = given(split_seed, celeba_target, celeba_attribute)
     out.mkdir(parents=True, exist_ok=True)
 
     from masktune_core.distributed import process_group
@@ -59,13 +65,22 @@ def run(
     with process_group() as world:
         if not world.leads:
             output = Output.quiet()
-        _run(config, data, out, resume=resume, output=output, world=world)
+        _run(config, data, out, options, resume=resume, output=output, world=world)
 
 
-def _run(config: JobConfig, data: Path, out: Path, *, resume: bool, output: Output, world: World) -> None:
+def _run(
+    config: JobConfig,
+    data: Path,
+    out: Path,
+    options: Mapping[str, Any],
+    *,
+    resume: bool,
+    output: Output,
+    world: World,
+) -> None:
     """What each of `torchrun`'s processes does; the first one prepares the folder, and reports."""
     work = out / _WORK
-    dataset = open_dataset(data, out, config.data.group_by, output) if world.leads else None
+    dataset = open_dataset(data, out, config.data.group_by, output, options) if world.leads else None
     point = newest_resume_point(work) if resume else None
     if resume and point is None:
         raise UsageError(f"there is no resume point under {out}; leave out --resume to start from the beginning")
@@ -97,8 +112,13 @@ def _run(config: JobConfig, data: Path, out: Path, *, resume: bool, output: Outp
         output.say(f"everything lies in {out}")
 
 
-def open_dataset(source: Path, out: Path, group_by: str | None, output: Output) -> Dataset:
-    """The archive as it is if it is normalised already, else its normalised form beside the results."""
+def open_dataset(
+    source: Path, out: Path, group_by: str | None, output: Output, options: Mapping[str, Any] | None = None
+) -> Dataset:
+    """The archive as it is if it is normalised already, else its normalised form beside the results.
+
+    `options`: what it leaves open, as in `IntakeOptions`; a normalised one leaves nothing, so then they are an error.
+    """
     from masktune_core.data.archive import read_index
     from masktune_core.data.dataset import Dataset
     from masktune_core.errors import ArchiveError
@@ -106,19 +126,28 @@ def open_dataset(source: Path, out: Path, group_by: str | None, output: Output) 
     try:
         read_index(source)
     except ArchiveError:
-        return Dataset.open(normalise_archive(source, out / "dataset.zip", output), group_by=group_by)
+        normalised = normalise_archive(source, out / "dataset.zip", output, options)
+        return Dataset.open(normalised, group_by=group_by)
+    if options:
+        raise UsageError(
+            f"{source} is normalised already, with splits and classes of its own: leave out --split-seed and "
+            "--celeba-…, or give the archive that it was made from"
+        )
     return Dataset.open(source, group_by=group_by)
 
 
-def normalise_archive(source: Path, destination: Path, output: Output) -> Path:
+def normalise_archive(
+    source: Path, destination: Path, output: Output, options: Mapping[str, Any] | None = None
+) -> Path:
     """Check every image of a user's archive and write the normalised form. Raises `CliError` with every finding."""
     from masktune_core.errors import ArchiveError
-    from masktune_core.intake import normalise
+    from masktune_core.intake import IntakeOptions, normalise
 
     output.say(f"  checking every image of {source.name} …")
     destination.parent.mkdir(parents=True, exist_ok=True)
     try:
-        report = normalise(source, destination, filename=source.name)
+        read_as = IntakeOptions.model_validate(options or {})
+        report = normalise(source, destination, filename=source.name, options=read_as)
     except ArchiveError as error:
         found = {"problems": [asdict(problem) for problem in error.problems], "problem_count": error.total}
         raise CliError("\n".join([f"{source} cannot be used", *problem_lines(found)])) from error

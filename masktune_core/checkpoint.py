@@ -21,12 +21,21 @@ from masktune_core.errors import CheckpointError
 from masktune_core.foreign_checkpoint import fit_state, read_foreign_checkpoint
 from masktune_core.models.registry import build_model
 
-__all__ = ["LoadedCheckpoint", "Role", "load_checkpoint", "read_foreign_checkpoint", "restore_model", "save_checkpoint"]
+__all__ = [
+    "LoadedCheckpoint",
+    "Role",
+    "load_checkpoint",
+    "read_foreign_checkpoint",
+    "restore_model",
+    "save_checkpoint",
+    "stated_classes",
+]
 
 Role = Literal["erm", "masktune"]
 
 _KEY: Final = "masktune"  # one key only: safetensors writes several in an order that differs from process to process
 _FORMAT: Final = 1
+_LONGEST_CLASS: Final = 80  # characters, as in a data set
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,21 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         dataset_sha256=described["dataset_sha256"],
         role=described["role"],
     )
+
+
+def stated_classes(path: Path) -> tuple[str, ...] | None:
+    """The classes that a file of unknown origin states in the metadata that `save_checkpoint` writes, in the order of
+    the outputs; None if it states none, or none that could be a data set's."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {}).get(_KEY, "null"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return None
+    classes = described.get("classes") if isinstance(described, dict) else None
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        return None
+    fit = all(0 < len(name) <= _LONGEST_CLASS and name.isprintable() for name in classes)
+    return tuple(classes) if fit and len(set(classes)) == len(classes) else None
 
 
 def restore_model(path: Path, device: str | torch.device = "cpu") -> nn.Module:

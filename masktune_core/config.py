@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from masktune_core.architectures import ARCHITECTURES
+from masktune_core.config_intake import CelebaOptions, IntakeOptions
 from masktune_core.config_parts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -42,6 +43,7 @@ __all__ = [
     "PRESETS",
     "STAGES",
     "AugmentConfig",
+    "CelebaOptions",
     "Channels",
     "DataConfig",
     "ErmConfig",
@@ -49,6 +51,7 @@ __all__ = [
     "Fraction",
     "Frozen",
     "InputConfig",
+    "IntakeOptions",
     "JobConfig",
     "LimitsConfig",
     "MaskingConfig",

@@ -9,8 +9,6 @@ from functools import cache
 from threading import Barrier
 from typing import TypeVar
 
-import torch
-
 Part = TypeVar("Part")
 Done = TypeVar("Done")
 
@@ -27,6 +25,8 @@ def on_all_cores(work: Callable[[Part], Done], parts: Sequence[Part]) -> list[Do
     computed by one thread, the results do not depend on the number of cores. `work` must not touch what other parts do.
     `OMP_NUM_THREADS`, where it is set, is the most cores that are used.
     """
+    import torch  # not above: intake counts the cores, and has no memory to spare for torch
+
     limit = os.environ.get("OMP_NUM_THREADS", "")
     cores = min(core_count(), int(limit)) if limit.isdecimal() and int(limit) > 0 else core_count()
     if len(parts) < 2 or cores == 1:
@@ -42,6 +42,8 @@ def on_all_cores(work: Callable[[Part], Done], parts: Sequence[Part]) -> list[Do
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads in which torch uses no further threads; they last as long as the process."""
+    import torch
+
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="masktune-core")
     together = Barrier(threads)

@@ -7,6 +7,7 @@ MaskTuneError
 ├── ConfigError            the configuration does not fit this data set or machine
 ├── TrainingDiverged       the loss is no longer finite
 ├── OutOfGpuMemory         the device could not hold a batch
+├── OutOfDisk              writing would leave the disk too little free space
 ├── ResumeError            a resume point does not belong to this run, or is damaged
 └── Interrupted            the caller asked to stop; a resume point was written
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 
@@ -81,6 +83,19 @@ class TrainingDiverged(MaskTuneError):
 
 class OutOfGpuMemory(MaskTuneError):
     code = "out_of_gpu_memory"
+
+
+class OutOfDisk(MaskTuneError):
+    """`free` bytes are left on the disk under `folder`, and `kept` must stay."""
+
+    code = "out_of_disk"
+
+    def __init__(self, folder: Path, free: int, kept: int) -> None:
+        self.folder, self.free, self.kept = folder, free, kept
+        super().__init__(
+            f"only {free // 2**20:,} MiB of disk are free under {folder}, and {kept // 2**20:,} MiB must stay free: "
+            "make room there, then ask for the same again"
+        )
 
 
 class ResumeError(MaskTuneError):

@@ -23,18 +23,27 @@ _WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "network")
 _SHOWN: Final = 5
 
 
-def read_foreign_checkpoint(path: Path, *, architecture: str, num_classes: int) -> dict[str, Tensor]:
+def read_foreign_checkpoint(
+    path: Path, *, architecture: str, num_classes: int, name: str | None = None
+) -> dict[str, Tensor]:
     """State of `architecture` with `num_classes` classes from a file of unknown origin, ready for `load_state_dict`.
+
+    `name` stands for the file in messages, where it is not to be `path`'s own.
 
     Undone on the way: a wrapping mapping (`state_dict`, `model_state_dict`, `model`, `net`, `network`), and prefixes
     that all keys share (`module.`, `model.`, `_orig_mod.`). Floating-point types are converted to the architecture's.
     Raises `CheckpointError` if the file is neither format, wants to run code, does not match the architecture key by
     key and shape by shape (the error carries the keys), or holds values that are not finite; `ArchitectureError` for an
-    unknown architecture.
+    unknown architecture; `MemoryError` where the machine has too little memory for such a file.
     """
-    content = _load_safetensors(path) if _is_safetensors(path) else _load_torch(path)
-    state = _unwrapped(content, path.name)
-    return fit_state(state, architecture=architecture, num_classes=num_classes, name=path.name)
+    name = name or path.name
+    content = _load_safetensors(path, name) if _is_safetensors(path) else _load_torch(path, name)
+    state = _unwrapped(content, name)
+    try:
+        return fit_state(state, architecture=architecture, num_classes=num_classes, name=name)
+    except RuntimeError:
+        _require_memory(path)
+        raise
 
 
 def fit_state(state: Mapping[str, Tensor], *, architecture: str, num_classes: int, name: str) -> dict[str, Tensor]:
@@ -97,37 +106,51 @@ def _is_safetensors(path: Path) -> bool:
     return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size
 
 
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
+def _load_safetensors(path: Path, name: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path.name} is a damaged safetensors file: {error}") from error
+        raise CheckpointError(f"{name} is a damaged safetensors file: {error}") from error
 
 
-def _load_torch(path: Path) -> Any:
+def _load_torch(path: Path, name: str) -> Any:
     if zipfile.is_zipfile(path):
-        _refuse_inflating(path)
+        _refuse_inflating(path, name)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # arbitrary bytes: the unpickler and the tensor rebuilders raise every kind
+        if isinstance(error, MemoryError | RuntimeError):
+            _require_memory(path)
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
-            f"{path.name} is neither safetensors nor a PyTorch state dict that can be read without running code "
+            f"{name} is neither safetensors nor a PyTorch state dict that can be read without running code "
             f"({reason[0][:200]}): save model.state_dict(), best as safetensors"
         ) from error
 
 
-def _refuse_inflating(path: Path) -> None:
+def _refuse_inflating(path: Path, name: str) -> None:
     """torch.save stores tensors uncompressed; a compressed entry would only serve to fill the memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CheckpointError(f"{path.name} is a damaged PyTorch file: {error}") from error
+        raise CheckpointError(f"{name} is a damaged PyTorch file: {error}") from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise CheckpointError(f"{path.name} is a compressed zip, which torch.save never writes: save it anew")
+        raise CheckpointError(f"{name} is a compressed zip, which torch.save never writes: save it anew")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise CheckpointError(f"{path.name} claims more content than it has bytes: save the state dict anew")
+        raise CheckpointError(f"{name} claims more content than it has bytes: save the state dict anew")
+
+
+def _require_memory(path: Path) -> None:
+    """Raises `MemoryError` if what an honest file of that size needs is not there: its tensors, once more for a copy.
+
+    torch raises `RuntimeError` where it finds no memory, and a file that lies about what it holds provokes both.
+    """
+    wanted = 2 * path.stat().st_size
+    try:
+        torch.empty(wanted, dtype=torch.uint8)
+    except (MemoryError, RuntimeError) as error:
+        raise MemoryError(f"{wanted:,} bytes of memory are not there") from error
 
 
 def _unwrapped(content: Any, name: str) -> dict[str, Tensor]:

@@ -27,14 +27,24 @@ class Claim:
 
 
 def create(
-    session: Session, tenant_id: uuid.UUID, name: str, upload: Upload, *, architecture: str, num_classes: int
+    session: Session,
+    tenant_id: uuid.UUID,
+    name: str,
+    upload: Upload,
+    *,
+    architecture: str,
+    num_classes: int,
+    classes: Sequence[str] | None = None,
 ) -> Checkpoint:
-    """A checkpoint to be checked against a named architecture, from an upload, which may go afterwards."""
+    """A checkpoint to be checked against a named architecture, from an upload, which may go afterwards.
+
+    `classes` names its outputs; left out, the file may."""
     checkpoint = Checkpoint(
         tenant_id=tenant_id,
         name=name,
         architecture=architecture,
         num_classes=num_classes,
+        classes=None if classes is None else list(classes),
         source_sha256=upload.sha256,
         source_filename=upload.filename,
     )
@@ -102,10 +112,21 @@ def renew(session: Session, checkpoint_id: uuid.UUID, token: uuid.UUID, lease_se
 
 
 def finish_ready(
-    session: Session, checkpoint_id: uuid.UUID, token: uuid.UUID, *, content_sha256: str, size: int
+    session: Session,
+    checkpoint_id: uuid.UUID,
+    token: uuid.UUID,
+    *,
+    content_sha256: str,
+    size: int,
+    classes: Sequence[str] | None = None,
 ) -> None:
-    """The weights fit; their safetensors form is a registered object. Raises `LeaseLost`."""
+    """The weights fit; their safetensors form is a registered object. Raises `LeaseLost`.
+
+    `classes` are the names that the file gives its outputs; those that its owner gave stand.
+    """
     checkpoint = leases.fence(session, Checkpoint, checkpoint_id, token)
+    if checkpoint.classes is None and classes is not None:
+        checkpoint.classes = list(classes)
     checkpoint.content_sha256, checkpoint.content_size = content_sha256, size
     intakes.settle(checkpoint, "ready")
     session.flush()

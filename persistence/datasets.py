@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from masktune_core.config import IntakeOptions
 from persistence import intakes, leases
 from persistence.errors import Conflict, NotFound
 from persistence.images import by_index as images_of
@@ -41,6 +42,8 @@ __all__ = [
     "undispatched",
 ]
 
+_USUAL: Final = IntakeOptions()
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -51,9 +54,17 @@ class Claim:
     attempt: int
 
 
-def create(session: Session, tenant_id: uuid.UUID, name: str, upload: Upload) -> Dataset:
-    """A data set to be checked, from an upload, which may go afterwards."""
-    dataset = Dataset(tenant_id=tenant_id, name=name, source_sha256=upload.sha256, source_filename=upload.filename)
+def create(
+    session: Session, tenant_id: uuid.UUID, name: str, upload: Upload, options: IntakeOptions = _USUAL
+) -> Dataset:
+    """A data set to be checked, and read as `options` say, from an upload, which may go afterwards."""
+    dataset = Dataset(
+        tenant_id=tenant_id,
+        name=name,
+        source_sha256=upload.sha256,
+        source_filename=upload.filename,
+        options=options.model_dump(mode="json"),
+    )
     session.add(dataset)
     session.flush()
     session.refresh(dataset)

@@ -88,6 +88,11 @@ def show(session: Session, settings: Settings, tenant_id: uuid.UUID) -> dict[Kin
     return {kind: Quota(limit(settings, tenant, kind), used(session, tenant_id, kind)) for kind in kinds}
 
 
+def keeps(session: Session, tenant_id: uuid.UUID, sha256: str) -> bool:
+    """Whether a row of this tenant refers to the object, so that another one takes no more room."""
+    return session.execute(kept_objects(tenant_id).where(StoredObject.sha256 == sha256)).first() is not None
+
+
 def require(
     session: Session, settings: Settings, tenant_id: uuid.UUID, kind: Kind, more: int = 1, *, made: bool = False
 ) -> None:

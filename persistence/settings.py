@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     rate_limit_seconds: Annotated[int, Field(gt=0, le=86400)] = 60
     disk_headroom_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
     dataset_max_images: Annotated[int, Field(gt=0)] = 2_000_000
+    dataset_max_bytes: Annotated[int, Field(gt=0)] = 200 * 2**30
     image_max_pixels: Annotated[int, Field(gt=0)] = 50_000_000
 
     webhook_private_networks: str = Field(

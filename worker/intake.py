@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,18 @@ from persistence.database import make_engine, session_factory
 from persistence.errors import LeaseLost
 from persistence.logging import configure_logging
 from persistence.settings import Settings, get_settings
-from persistence.store import ObjectStore, store_of
+from persistence.store import store_of
 from worker import lifeline
 from worker.cache import bring
 from worker.outcome import Exit, write_outcome
+from worker.product import Product, keep
 from worker.reasons import reason_of
 from worker.retry import persist
 from worker.rlimits import limit_memory
 from worker.stopping import StopRequested, StopSwitch
 
-Examiner = Callable[[Mapping[str, Any], Path, Path, ObjectStore, Settings], Callable[[Session], None]]
-"""(specification, source, work_dir, store, settings) → the write that ends the validation."""
+Examiner = Callable[[Mapping[str, Any], Path, Path, Settings], Product | Callable[[Session], None]]
+"""(specification, source, work_dir, settings) → what to keep, or the write that ends the validation as invalid."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +53,8 @@ def main() -> int:
         return Exit.LEASE_LOST
     except Exception as error:  # noqa: BLE001 - a process's last resort: whatever it was, the supervisor is told
         reason = reason_of(error)
+        if reason.code == "out_of_disk":
+            reason = replace(reason, retryable=False)  # every try would write as much again, to the same end
         _log.exception("validation_failed", code=reason.code)
         write_outcome(work_dir, reason)
         return Exit.FAILED
@@ -59,12 +64,14 @@ def main() -> int:
 def _validate(specification: dict[str, Any], work_dir: Path, settings: Settings) -> None:
     sessions = session_factory(make_engine(settings.database_url.get_secret_value()))
     store = store_of(settings)
-    # Under its own name, which is what messages about it say.
-    source = work_dir / "source" / (Path(specification["filename"]).name or "upload")
-    source.parent.mkdir()
+    # Not under its own name, which may be one that no disk takes; messages about it say that one.
+    source = work_dir / "upload"
     bring(store, specification["source_sha256"], source)
-    conclude = _examiner(specification["kind"])(specification, source, work_dir, store, settings)
-    persist(sessions, conclude, give_up=threading.Event())
+    found = _examiner(specification["kind"])(specification, source, work_dir, settings)
+    if isinstance(found, Product):
+        keep(found, sessions, store, settings, uuid.UUID(specification["tenant_id"]))
+    else:
+        persist(sessions, found, give_up=threading.Event())
 
 
 def _examiner(kind: str) -> Examiner:

@@ -12,32 +12,36 @@ from sqlalchemy.orm import Session
 
 from masktune_core.data.archive import ArchiveIndex
 from masktune_core.errors import ArchiveError
-from masktune_core.intake import IntakeLimits, normalise
+from masktune_core.intake import IntakeLimits, IntakeOptions, normalise
 from masktune_core.preflight import preflight
 from persistence import datasets
 from persistence.settings import Settings
-from persistence.store import ObjectStore
-from worker.storing import Storing
+from persistence.store import Stored
+from worker.product import Product
 
 
 def examine_dataset(
-    specification: Mapping[str, Any], source: Path, work_dir: Path, store: ObjectStore, settings: Settings
-) -> Callable[[Session], None]:
-    """Normalise `source`; returns the write that ends the validation as `ready`, or as `invalid` with all problems."""
+    specification: Mapping[str, Any], source: Path, work_dir: Path, settings: Settings
+) -> Product | Callable[[Session], None]:
+    """Normalise `source`; returns the archive to keep, or the write that ends the validation with all problems."""
     dataset_id, token = uuid.UUID(specification["id"]), uuid.UUID(specification["token"])
     normalised = work_dir / "normalised.zip"
-    limits = IntakeLimits(max_images=settings.dataset_max_images, max_pixels=settings.image_max_pixels)
+    limits = IntakeLimits(
+        max_images=settings.dataset_max_images,
+        max_pixels=settings.image_max_pixels,
+        max_output_bytes=settings.dataset_max_bytes,
+        min_free_bytes=settings.disk_headroom_bytes,
+        max_decoding_bytes=settings.intake_max_memory_bytes // 4,
+    )
     try:
-        report = normalise(source, normalised, filename=specification["filename"], limits=limits)
+        options = IntakeOptions.model_validate(specification["options"])
+        report = normalise(source, normalised, filename=specification["filename"], limits=limits, options=options)
     except ArchiveError as error:
         problems, total = [asdict(problem) for problem in error.problems], error.total
         return lambda session: datasets.finish_invalid(session, dataset_id, token, problems, total)
     preflighted = preflight(normalised, report)
-    storing = Storing(store, normalised)
-    storing.put()
 
-    def finish(session: Session) -> None:
-        stored = storing.register(session)
+    def accept(session: Session, stored: Stored) -> None:
         datasets.finish_ready(
             session,
             dataset_id,
@@ -54,7 +58,11 @@ def examine_dataset(
             total=report.total,
         )
 
-    return finish
+    def refuse(session: Session, code: str, message: str) -> None:
+        problem = {"code": code, "where": "", "message": message, "severity": "error"}
+        datasets.finish_invalid(session, dataset_id, token, [problem], 1)
+
+    return Product(normalised, accept, refuse)
 
 
 def image_rows(index: ArchiveIndex) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from persistence import checkpoints, datasets
 from persistence.database import transaction
 from persistence.errors import LeaseLost
+from persistence.settings import Settings
 from persistence.tables import Checkpoint, Dataset
 from worker.attempt import Ending, Limits, Wish, watch
 from worker.child import Child
@@ -53,7 +54,12 @@ def _claim_dataset(context: Context, session: Session, dataset_id: uuid.UUID) ->
     if claim is None:
         return None
     dataset = session.get_one(Dataset, dataset_id)
-    source = {"source_sha256": dataset.source_sha256, "filename": dataset.source_filename}
+    source = {
+        "tenant_id": str(dataset.tenant_id),
+        "source_sha256": dataset.source_sha256,
+        "filename": dataset.source_filename,
+        "options": dataset.options,
+    }
     return Validation("dataset", dataset_id, claim.token, claim.attempt, dataset.request_id, source)
 
 
@@ -63,10 +69,12 @@ def _claim_checkpoint(context: Context, session: Session, checkpoint_id: uuid.UU
         return None
     checkpoint = session.get_one(Checkpoint, checkpoint_id)
     source = {
+        "tenant_id": str(checkpoint.tenant_id),
         "source_sha256": checkpoint.source_sha256,
         "filename": checkpoint.source_filename,
         "architecture": checkpoint.architecture,
         "num_classes": checkpoint.num_classes,
+        "classes": checkpoint.classes,
     }
     return Validation("checkpoint", checkpoint_id, claim.token, claim.attempt, checkpoint.request_id, source)
 
@@ -108,7 +116,7 @@ def _run(context: Context, validation: Validation) -> Failure | None:
         }
         child = Child(context.intake, specification, environment={"CUDA_VISIBLE_DEVICES": ""})
         ending = watch(child, lambda: _renew(context, validation), limits, context.stopping)
-        return _judge(ending, folder, limits.wall)
+        return _judge(ending, folder, settings)
 
 
 def _renew(context: Context, validation: Validation) -> Wish:
@@ -118,17 +126,34 @@ def _renew(context: Context, validation: Validation) -> Wish:
     return "go_on"
 
 
-def _judge(ending: Ending, folder: Path, wall_seconds: float) -> Failure | None:
+def _judge(ending: Ending, folder: Path, settings: Settings) -> Failure | None:
     """Why the validation has to be ended or tried again from here; None: nothing is left to do."""
     if ending.reason == "lease_lost" or ending.returncode in (Exit.DONE, Exit.LEASE_LOST):
         return None
     if ending.reason == "timed_out":
-        return Failure("intake_timeout", f"checking it took longer than {wall_seconds:g} s: split it into smaller ones")
+        message = f"checking it took longer than {settings.intake_max_seconds:g} s (MASKTUNE_INTAKE_MAX_SECONDS)"
+        return Failure("intake_timeout", f"{message}: split it into smaller ones, or have the limit raised")
     if ending.reason == "shutdown" or ending.returncode == Exit.INTERRUPTED:
         return Failure("worker_shutdown", "the worker was shut down", retryable=True)
-    failure = classify(ending.returncode, folder, log=ending.log)
+    return _of_a_check(classify(ending.returncode, folder, log=ending.log), settings)
+
+
+def _of_a_check(failure: Failure, settings: Settings) -> Failure:
+    """A child's failure in the words of a check: most children train, and the words are made for them."""
     if failure.code == "out_of_host_memory":
-        return Failure("intake_out_of_memory", "checking it needs more memory than the service allows")
+        message = (
+            f"checking it needs more than the {settings.intake_max_memory_bytes // 2**20:,} MiB of memory that the "
+            "service allows (MASKTUNE_INTAKE_MAX_MEMORY_BYTES): bring fewer or smaller files, or have the limit raised"
+        )
+        return Failure("intake_out_of_memory", message)
+    if failure.code == "trainer_killed":
+        message = (
+            "the check was killed (SIGKILL), most often by the kernel when memory runs out: if it repeats, give the "
+            "machine more memory, or lower MASKTUNE_INTAKE_MAX_MEMORY_BYTES or MASKTUNE_INTAKE_SLOTS"
+        )
+        return replace(failure, code="intake_killed", message=message)
+    if failure.code == "trainer_crashed":
+        return replace(failure, code="intake_crashed", message=failure.message.replace("the trainer", "the check"))
     return failure
 
 

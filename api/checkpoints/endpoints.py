@@ -59,6 +59,7 @@ def create_checkpoint(
         upload,
         architecture=body.architecture,
         num_classes=body.num_classes,
+        classes=body.classes,
     )
     checkpoint.request_id = request_id_of(request.scope)
     dispatch_after_commit(session, "checkpoint", checkpoint.id)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from api.ids import EXAMPLE_ID
 from api.pages import PageQuery
-from api.text import Name
+from api.text import Name, Printable
 from masktune_core.config import ModelConfig
 
+ClassName = Annotated[Printable, Field(min_length=1, max_length=80)]
 Status = Literal["validating", "ready", "invalid"]
 
 
@@ -37,6 +38,12 @@ class CheckpointCreate(BaseModel):
         max_length=100, description="The network they are for; see the configuration's model.", examples=["resnet50"]
     )
     num_classes: int = Field(ge=2, le=100_000, description="Outputs of the last layer.", examples=[2])
+    classes: Annotated[list[ClassName], Field(min_length=2, max_length=100_000)] | None = Field(
+        default=None,
+        description="The class of each output, in order. Default: what the file says, as checkpoints of jobs do. Known "
+        "classes have to be those of a job's data set, in the same order.",
+        examples=[["0-4", "5-9"]],
+    )
 
     @field_validator("architecture")
     @classmethod
@@ -45,6 +52,14 @@ class CheckpointCreate(BaseModel):
             return ModelConfig(architecture=value).architecture
         except ValidationError as error:
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+    @model_validator(mode="after")
+    def _a_name_each(self) -> Self:
+        if self.classes is not None and len(self.classes) != self.num_classes:
+            raise ValueError(f"classes has {len(self.classes)} names for {self.num_classes} outputs: give one for each")
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes has a name twice: give each output its own")
+        return self
 
 
 class CheckpointRead(BaseModel):
@@ -57,6 +72,9 @@ class CheckpointRead(BaseModel):
     status: Status = Field(description="Where the check stands.", examples=["ready"])
     architecture: str = Field(description="The network.", examples=["resnet50"])
     num_classes: int = Field(description="Outputs of the last layer.", examples=[2])
+    classes: list[str] | None = Field(
+        description="The class of each output, in order; null where nobody says.", examples=[["0-4", "5-9"]]
+    )
     source_filename: str = Field(description="Name of the upload.", examples=["erm.pt"])
     source_sha256: str = Field(description="SHA-256 of the upload.", examples=["9f86d081884c7d65…"])
     content_sha256: str | None = Field(description="SHA-256 of the safetensors form.", examples=["3a6eb079…"])

@@ -61,7 +61,7 @@ def create_dataset(
     """
     quotas.require(session, services_of(request).settings, caller.tenant_id, "datasets")
     upload = complete_upload(session, caller.tenant_id, body.upload_id)
-    dataset = datasets.create(session, caller.tenant_id, body.name, upload)
+    dataset = datasets.create(session, caller.tenant_id, body.name, upload, body.options)
     dataset.request_id = request_id_of(request.scope)
     dispatch_after_commit(session, "dataset", dataset.id)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"

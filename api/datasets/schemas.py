@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.ids import EXAMPLE_ID
 from api.pages import PageQuery
 from api.text import Name, Printable
+from masktune_core.config import IntakeOptions
 
 Status = Literal["validating", "ready", "invalid"]
 
@@ -19,11 +20,25 @@ class DatasetCreate(BaseModel):
     """Make a data set from an upload."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "Biased MNIST", "upload_id": EXAMPLE_ID}]}
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"name": "Biased MNIST", "upload_id": EXAMPLE_ID},
+                {
+                    "name": "CelebA, smiling against age",
+                    "upload_id": EXAMPLE_ID,
+                    "options": {"celeba": {"target": "Smiling", "attribute": "Young"}},
+                },
+                {"name": "My folders, split once more", "upload_id": EXAMPLE_ID, "options": {"seed": 1}},
+            ]
+        },
     )
 
     name: Name = Field(description="For people.", examples=["Biased MNIST"])
     upload_id: UUID = Field(description="The uploaded archive.", examples=[EXAMPLE_ID])
+    options: IntakeOptions = Field(
+        default=IntakeOptions(), description="What the archive's own files leave open: which split, which columns."
+    )
 
 
 class AttributeRead(BaseModel):
@@ -54,6 +69,9 @@ class DatasetRead(BaseModel):
     status: Status = Field(description="Where the check stands.", examples=["ready"])
     source_filename: str = Field(description="Name of the uploaded archive.", examples=["biased-mnist.zip"])
     source_sha256: str = Field(description="SHA-256 of the uploaded archive.", examples=["9f86d081884c7d65…"])
+    options: IntakeOptions = Field(
+        description="How it was asked to be read; those left out included.", examples=[IntakeOptions().model_dump()]
+    )
     archive_sha256: str | None = Field(
         description="SHA-256 of the normalised archive; what a job's data-set hash refers to.", examples=["3a6eb079…"]
     )

@@ -62,6 +62,7 @@ DryRun = Annotated[bool, Query(description="Only say what would become of it; cr
             "unknown_attribute",
             "checkpoint_architecture_mismatch",
             "checkpoint_classes_mismatch",
+            "checkpoint_class_names_mismatch",
             "idempotency_mismatch",
             "too_many_jobs",
         ),

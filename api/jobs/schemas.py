@@ -130,7 +130,15 @@ class JobRead(BaseModel):
     )
     warnings: list[dict[str, Any]] = Field(
         description="What was odd, but no reason to stop.",
-        examples=[[{"code": "unmasked_images", "message": "12 maps were zero everywhere"}]],
+        examples=[
+            [
+                {
+                    "code": "nothing_masked",
+                    "message": "round 1: no training image has anything masked, so finetuning is plain further "
+                    "training: lower masking.k, or choose another saliency method or CAM layer",
+                }
+            ]
+        ],
     )
     manifest: dict[str, Any] | None = Field(
         description="Seed, versions, device and hashes.", examples=[{"seed": 0, "device": "cpu"}]

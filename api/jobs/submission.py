@@ -85,7 +85,7 @@ def check_dataset(config: JobConfig, dataset: Dataset) -> None:
 
 
 def check_checkpoint(config: JobConfig, dataset: Dataset, checkpoint: Checkpoint) -> None:
-    """Raises `ApiError` (422) when the checkpoint is for another network or another number of classes."""
+    """Raises `ApiError` (422) when the checkpoint is for another network, another number of classes, or others."""
     wanted = config.model.architecture
     if checkpoint.architecture != wanted:
         raise ApiError(
@@ -103,6 +103,23 @@ def check_checkpoint(config: JobConfig, dataset: Dataset, checkpoint: Checkpoint
             f"{classes}: take a checkpoint that was trained on these classes",
             checkpoint=checkpoint.num_classes,
             dataset=classes,
+        )
+
+    if checkpoint.classes is not None and checkpoint.classes != dataset.classes:
+        at, ours, theirs = next(
+            (number, *names)
+            for number, names in enumerate(zip(checkpoint.classes, dataset.classes, strict=True))
+            if names[0] != names[1]
+        )
+        what = "in another order" if set(checkpoint.classes) == set(dataset.classes) else "other classes"
+        raise ApiError(
+            "checkpoint_class_names_mismatch",
+            f"checkpoint {checkpoint.id} tells {what} apart than data set {dataset.id} has: output {at} is {ours!r}, "
+            f"label {at} is {theirs!r}. Take a checkpoint of these classes; if only the names differ, make it again "
+            "from the same upload with the data set's names as 'classes'",
+            output=at,
+            checkpoint=ours,
+            dataset=theirs,
         )
 
 

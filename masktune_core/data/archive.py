@@ -88,12 +88,13 @@ def order_splits(names: Sequence[str]) -> tuple[str, ...]:
 
 
 class ArchiveWriter:
-    """Writes a normalised archive front to back; memory grows with the number of images only, not their bytes."""
+    """Writes a normalised archive front to back. Memory grows with the number of images only, not their bytes: half a
+    kilobyte an image."""
 
     def __init__(self, path: Path, *, classes: Sequence[str], attributes: Sequence[Attribute], layout: str) -> None:
-        self._classes, self._attributes = tuple(classes), tuple(attributes)
+        self._classes, self._attributes, self._layout = tuple(classes), tuple(attributes), layout
         self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
-        self._rows: list[ImageRow] = []
+        self._columns = _Columns()
         header = {
             "format": FORMAT,
             "classes": list(self._classes),
@@ -104,21 +105,21 @@ class ArchiveWriter:
 
     def add(self, row: ImageRow, encoded: bytes) -> None:
         """Append one image, already encoded as 8-bit RGB JPEG or PNG."""
-        self._member(IMAGES + row.name, encoded)
-        self._rows.append(row)
+        self._columns.add(row, self._member(IMAGES + row.name, encoded), len(encoded))
 
-    def finish(self) -> None:
-        """Write the table and the zip's directory; the file is complete after this."""
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow([*_FIXED_COLUMNS, *(a.name for a in self._attributes)])
-        for row in self._rows:
-            values = [a.values[v] if v >= 0 else "" for a, v in zip(self._attributes, row.attributes, strict=True)]
-            writer.writerow(
-                [IMAGES + row.name, self._classes[row.label], row.split, row.width, row.height, *values],
-            )
-        self._member("metadata.csv", table.getvalue().encode())
+    def finish(self) -> ArchiveIndex:
+        """Write the table and the zip's directory; the file is complete after this. Returns what `read_index` would."""
+        index = self._columns.as_index(self._classes, self._attributes, self._layout)
+        table = io.BytesIO()
+        with io.TextIOWrapper(table, encoding="utf-8", newline="") as text:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow([*_FIXED_COLUMNS, *(a.name for a in self._attributes)])
+            writer.writerows(_table_rows(index))
+            text.flush()
+            with table.getbuffer() as content:
+                self._member("metadata.csv", content)
         self._zip.close()
+        return index
 
     def __enter__(self) -> Self:
         return self
@@ -128,12 +129,68 @@ class ArchiveWriter:
     ) -> None:
         self._zip.close()
 
-    def _member(self, name: str, content: bytes) -> None:
+    def _member(self, name: str, content: bytes | memoryview) -> int:
+        """Append a file; returns the offset of its first byte."""
         info = zipfile.ZipInfo(name, _EPOCH)
         info.compress_type = zipfile.ZIP_STORED
         info.create_system = 3
         info.external_attr = 0o644 << 16
         self._zip.writestr(info, content)
+        self._zip.NameToInfo.clear()  # for finding a file by its name, which nobody wants from a writer
+        return info.header_offset + _LOCAL_HEADER_BYTES + len(name.encode())
+
+
+class _Columns:
+    """Collects an index image by image. A million rows kept as objects would take half a gigabyte, and long to collect;
+    columns take forty bytes a row."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._splits: dict[str, int] = {}  # in the order in which they come
+        self._split, self._label, self._height, self._width = (array("i") for _ in range(4))
+        self._offset, self._length = array("q"), array("q")
+        self._attribute = array("h")
+
+    def add(self, row: ImageRow, offset: int, length: int) -> None:
+        """The next image, and the byte range that it has."""
+        self._names.append(row.name)
+        self._split.append(self._splits.setdefault(row.split, len(self._splits)))
+        self._label.append(row.label)
+        self._attribute.extend(row.attributes)
+        self._height.append(row.height)
+        self._width.append(row.width)
+        self._offset.append(offset)
+        self._length.append(length)
+
+    def as_index(self, classes: tuple[str, ...], attributes: tuple[Attribute, ...], layout: str) -> ArchiveIndex:
+        """The index of the images so far."""
+        split_names = order_splits(list(self._splits))
+        code = np.array([split_names.index(name) for name in self._splits], dtype=np.int16)
+        return ArchiveIndex(
+            classes=classes,
+            attributes=attributes,
+            layout=layout,
+            split_names=split_names,
+            names=self._names,
+            split=code[np.array(self._split, dtype=np.int64)],
+            label=np.array(self._label, dtype=np.int32),
+            attribute=np.array(self._attribute, dtype=np.int16).reshape(len(self._names), len(attributes)),
+            height=np.array(self._height, dtype=np.int32),
+            width=np.array(self._width, dtype=np.int32),
+            offset=np.array(self._offset, dtype=np.int64),
+            length=np.array(self._length, dtype=np.int64),
+        )
+
+
+def _table_rows(index: ArchiveIndex) -> Iterator[list[str | int]]:
+    """The lines of `metadata.csv` after its header."""
+    for position, name in enumerate(index.names):
+        values = [
+            attribute.values[value] if value >= 0 else ""
+            for attribute, value in zip(index.attributes, index.attribute[position].tolist(), strict=True)
+        ]
+        label, split = index.classes[index.label[position]], index.split_names[index.split[position]]
+        yield [IMAGES + name, label, split, int(index.width[position]), int(index.height[position]), *values]
 
 
 def read_index(path: Path) -> ArchiveIndex:
@@ -149,41 +206,16 @@ def read_index(path: Path) -> ArchiveIndex:
         if not isinstance(layout, str):
             _damaged("dataset.json", "has no layout")
         ranges = _byte_ranges(archive)
-        names: list[str] = []
-        splits: dict[str, int] = {}  # in the order in which they come
-        split, label, height, width, offset, length = (array(kind) for kind in "iiiiqq")
-        attribute = array("h")
-        # Row by row into columns: a million rows kept as objects would take half a gigabyte, and long to collect.
+        columns = _Columns()
         for line, row in enumerate(_read_rows(archive, classes, attributes), start=2):
             place = ranges.get(IMAGES + row.name)
             if place is None:
                 _damaged("metadata.csv", f"line {line} names {row.name!r}, which the archive does not hold")
-            names.append(row.name)
-            split.append(splits.setdefault(row.split, len(splits)))
-            label.append(row.label)
-            attribute.extend(row.attributes)
-            height.append(row.height)
-            width.append(row.width)
-            offset.append(place[0])
-            length.append(place[1])
-    if len(ranges) != len(names):
-        _damaged("metadata.csv", f"lists {len(names)} images, the archive holds {len(ranges)}")
-    split_names = order_splits(list(splits))
-    code = np.array([split_names.index(name) for name in splits], dtype=np.int16)
-    return ArchiveIndex(
-        classes=classes,
-        attributes=attributes,
-        layout=layout,
-        split_names=split_names,
-        names=names,
-        split=code[np.array(split, dtype=np.int64)],
-        label=np.array(label, dtype=np.int32),
-        attribute=np.array(attribute, dtype=np.int16).reshape(len(names), len(attributes)),
-        height=np.array(height, dtype=np.int32),
-        width=np.array(width, dtype=np.int32),
-        offset=np.array(offset, dtype=np.int64),
-        length=np.array(length, dtype=np.int64),
-    )
+            columns.add(row, *place)
+    index = columns.as_index(classes, attributes, layout)
+    if len(ranges) != len(index):
+        _damaged("metadata.csv", f"lists {len(index)} images, the archive holds {len(ranges)}")
+    return index
 
 
 @contextmanager

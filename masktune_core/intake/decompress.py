@@ -10,6 +10,7 @@ from typing import Final
 import zstandard
 
 from masktune_core.intake.findings import Findings
+from masktune_core.intake.headroom import Headroom
 from masktune_core.intake.limits import IntakeLimits
 from masktune_core.intake.members import check_total
 
@@ -24,9 +25,10 @@ def decompress(source: Path, destination: Path, limits: IntakeLimits, findings: 
     """Unpack the gzip or zstd file `source` to `destination`, in constant memory.
 
     A zstd stream cut short shows in the tar inside, whose end is missing then.
-    Raises `ArchiveError`: `archive_damaged`, or `too_large` before more than the limit is written.
+    Raises `ArchiveError`: `archive_damaged`, or `too_large` before more than the limit is written; `OutOfDisk`.
     """
     packed, written = source.stat().st_size, 0
+    headroom = Headroom(destination.parent, limits.min_free_bytes)
     with source.open("rb") as file, destination.open("wb") as out:
         zstd = file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
         file.seek(0)
@@ -39,6 +41,7 @@ def decompress(source: Path, destination: Path, limits: IntakeLimits, findings: 
                 while chunk := stream.read(_CHUNK):
                     written += len(chunk)
                     check_total(written, packed, limits, findings)
+                    headroom.take(len(chunk))
                     out.write(chunk)
         except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
             message = f"the compressed file is damaged or cut short: {error}"

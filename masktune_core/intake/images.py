@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import io
-from typing import Final, NamedTuple
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from masktune_core.intake.webp import webp_size
+
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_KEPT: Final = ("JPEG", "PNG")
+_KEPT_PER_PIXEL: Final = 8
+_MOST_PER_PIXEL: Final = 24
+# Two bytes a channel; "BGR;16" has two bytes a pixel.
+_SIXTEEN_BIT: Final = re.compile(r"I;16.*|[A-Za-z]+;16[BLN]S?|[IL];16S?")
 _ORIENTATION_TAG: Final = 0x0112
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,34 +64,75 @@ class Prepared(NamedTuple):
     fingerprint: int
 
 
-def prepare_image(encoded: bytes, max_pixels: int) -> Prepared:
-    """Decode an image wholly; baseline RGB JPEG and 8-bit RGB PNG come back byte for byte, all else as PNG.
+class Opened(NamedTuple):
+    """An image of which only the header was read. `memory`: bytes that `prepare` may take beside `encoded`."""
 
-    Transparency is dropped as `convert("RGB")` does, which is how torchvision's ImageFolder reads such files.
-    Raises `ImageError`.
-    """
+    image: ImageFile
+    encoded: bytes
+    memory: int
+
+    def prepare(self) -> Prepared:
+        """Decode it wholly; baseline RGB JPEG and 8-bit RGB PNG come back byte for byte, all else as PNG.
+
+        Transparency is dropped as `convert("RGB")` does, which is how torchvision's ImageFolder reads such files.
+        Raises `ImageError`, and `MemoryError` where the memory was missing and not the image at fault.
+        """
+        with _findings(self.memory), self.image:
+            return _prepare(self.image, self.encoded)
+
+
+def open_image(encoded: bytes, max_pixels: int) -> Opened:
+    """Read an image's header, and judge its size. Raises `ImageError`, `MemoryError`."""
+    width, height = webp_size(encoded) or (0, 0)
+    _check_size(width, height, max_pixels)  # a WebP's pixels are made room for as soon as it is opened
+    with _findings(_MOST_PER_PIXEL * width * height):
+        try:
+            image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError("image_too_large", f"has too many pixels; the limit is {max_pixels:,}") from error
+        except UnidentifiedImageError as error:
+            raise ImageError("image_corrupt", "is no image in JPEG, PNG, BMP, GIF, WebP, TIFF or PNM format") from error
+        _check_size(*image.size, max_pixels)
+    return Opened(image, encoded, _bytes_per_pixel(image) * image.width * image.height)
+
+
+def prepare_image(encoded: bytes, max_pixels: int) -> Prepared:
+    """`open_image` and `Opened.prepare` in one."""
+    return open_image(encoded, max_pixels).prepare()
+
+
+@contextmanager
+def _findings(memory: int) -> Iterator[None]:
+    """Turns what decoders raise over hostile bytes into `ImageError`, unless they found no memory."""
     try:
-        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
-            return _prepare(image, encoded, max_pixels)
-    except ImageError:
+        yield
+    except (ImageError, MemoryError):
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError("image_too_large", f"has too many pixels; the limit is {max_pixels:,}") from error
-    except UnidentifiedImageError as error:
-        raise ImageError("image_corrupt", "is no image in JPEG, PNG, BMP, GIF, WebP, TIFF or PNM format") from error
     except Exception as error:  # decoders meet hostile bytes here, and any failure of theirs is a finding
+        # Decoders in C that find no memory call the data broken: see whether what they may have wanted is there.
+        np.empty(memory, dtype=np.uint8)
         raise ImageError("image_corrupt", f"does not decode: {str(error)[:200] or type(error).__name__}") from error
 
 
-def _prepare(image: ImageFile, encoded: bytes, max_pixels: int) -> Prepared:
-    width, height = image.size
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError("image_too_large", f"has {width} × {height} pixels; the limit is {max_pixels:,}")
+
+
+def _bytes_per_pixel(image: ImageFile) -> int:
+    """What preparing an image takes at the most, measured: decoded pixels, their copies, and the PNG made of them."""
+    as_it_is = (
+        image.format in _KEPT and image.mode == "RGB" and not {"progressive", "exif", "transparency"} & set(image.info)
+    )
+    return _KEPT_PER_PIXEL if as_it_is else _MOST_PER_PIXEL
+
+
+def _prepare(image: ImageFile, encoded: bytes) -> Prepared:
     conversions = _conversions(image)
     turn = _TURNS.get(_orientation(image))
     image.load()
     if not conversions:
-        return Prepared(encoded, height, width, (), difference_hash(image))
+        return Prepared(encoded, image.height, image.width, (), difference_hash(image))
     rgb = _to_rgb(image)
     if turn is not None:
         rgb = rgb.transpose(turn)
@@ -114,14 +165,20 @@ def _conversions(image: ImageFile) -> tuple[str, ...]:
         "image_animated": getattr(image, "n_frames", 1) > 1,
     }
     conversions = tuple(code for code, applies in found.items() if applies)
-    plain = image.format == "PNG" or (image.format == "JPEG" and not image.info.get("progressive"))
+    plain = image.format in _KEPT and not image.info.get("progressive")
     if conversions or (plain and mode == "RGB"):
         return conversions
     return ("image_format",)
 
 
 def _is_sixteen_bit(image: ImageFile) -> bool:
-    return image.mode.startswith("I;16") or any("16" in str(tile.args) for tile in image.tile)
+    return any(_SIXTEEN_BIT.fullmatch(mode) for mode in (image.mode, *map(_raw_mode, image.tile)))
+
+
+def _raw_mode(tile: Any) -> str:
+    """How pixels lie in the file; some decoders take nothing else, others take row strides and the like behind it."""
+    arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+    return str(arguments[0]) if arguments else ""
 
 
 def _orientation(image: Image.Image) -> int:
@@ -133,7 +190,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        upper = np.asarray(image).astype(np.int64) >> 8
-        return Image.fromarray(np.clip(upper, 0, 255).astype(np.uint8)).convert("RGB")
+        upper = np.clip(np.asarray(image) >> 8, 0, 255)
+        return Image.fromarray(upper.astype(np.uint8)).convert("RGB")
     image.info.pop("transparency", None)
     return image.convert("RGB")

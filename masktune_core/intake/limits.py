@@ -20,6 +20,10 @@ class IntakeLimits:
     - `max_total_bytes`: all files together, unpacked.
     - `max_entry_bytes`: one file, unpacked.
     - `max_ratio`: unpacked over packed bytes of the whole archive, once it unpacks to more than 64 MiB.
+    - `max_output_bytes`: the normalised archive. Images that are rewritten as PNG take many times what they took.
+    - `min_free_bytes`: what must stay free on the disk while intake writes to it; crossed, it is `OutOfDisk`.
+    - `max_decoding_bytes`: memory for the images that are decoded at the same time. A single image may need more: it
+      is decoded alone then.
     """
 
     max_images: int = 2_000_000
@@ -27,3 +31,6 @@ class IntakeLimits:
     max_total_bytes: int = 200 * 2**30
     max_entry_bytes: int = 256 * 2**20
     max_ratio: float = 200.0
+    max_output_bytes: int = 200 * 2**30
+    min_free_bytes: int = 0
+    max_decoding_bytes: int = 2**30

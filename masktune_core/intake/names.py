@@ -38,7 +38,9 @@ def clean_name(raw: str) -> str:
         raise UnsafeNameError('contains ".."')
     if not parts:
         raise UnsafeNameError("is empty")
-    return unicodedata.normalize("NFC", "/".join(parts))
+    joined = "/".join(parts)
+    # The same object where nothing changed: with millions of names, a copy of each counts.
+    return unicodedata.normalize("NFC", raw if joined == raw else joined)
 
 
 def collision_key(name: str) -> str:

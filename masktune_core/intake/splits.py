@@ -8,6 +8,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from masktune_core.data.philox import shuffled
+
 _ALIASES: Final = {
     "train": "train",
     "training": "train",
@@ -55,3 +60,20 @@ def seeded_splits(names: Sequence[str], labels: Sequence[str], seed: int) -> lis
         for position in order[test : test + val]:
             splits[position] = "val"
     return splits
+
+
+def hold_out(labels: NDArray[np.int64], share: float, *, seed: int) -> NDArray[np.bool_]:
+    """Which of N samples to set aside: the same share of each class, drawn by `seed`; at least one each if any."""
+    chosen = np.zeros(len(labels), dtype=np.bool_)
+    for label in np.unique(labels) if share > 0.0 else ():
+        members = shuffled(np.flatnonzero(labels == label), seed=seed, epoch=0)
+        chosen[members[: max(1, round(share * len(members)))]] = True
+    return chosen
+
+
+def three_splits(labels: NDArray[np.int64], *, test: float, val: float, seed: int) -> list[str]:
+    """A split for each of N samples: test is a share of each class, val a share of the rest, train what is left."""
+    splits = np.where(hold_out(labels, test, seed=seed), "test", "train")
+    rest = np.flatnonzero(splits == "train")
+    splits[rest[hold_out(labels[rest], val, seed=seed)]] = "val"
+    return list(map(str, splits))

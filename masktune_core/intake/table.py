@@ -1,4 +1,4 @@
-"""CSV tables inside an archive."""
+"""CSV tables, inside an archive or of a download."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ class Row(NamedTuple):
 
 
 class Table:
-    """A UTF-8, comma-separated file with a header. Broken lines are noted, and the rest is used."""
+    """A UTF-8, comma-separated file with a header. Broken lines are noted, and the rest is used.
 
-    def __init__(self, tree: Tree, name: str, findings: Findings) -> None:
+    `content` is decoded piece by piece as it is read: as one text, and in Python's buffers, it would be several times
+    as large.
+    """
+
+    def __init__(self, content: bytes, name: str, findings: Findings) -> None:
         self.name = name
         self._findings = findings
-        self._text = _text(tree, name, findings)
-        header = self._lines()
-        first = next(header, None)
+        self._content = content
+        first = next(self._lines(), None)
         self.columns: list[str] = [cell.strip() for cell in first.cells] if first else []
 
     def lacks(self, *columns: str) -> list[str]:
@@ -58,7 +61,8 @@ class Table:
             yield Row(row.line, [cell.strip() for cell in row.cells])
 
     def _lines(self) -> Iterator[Row]:
-        reader = csv.reader(io.StringIO(self._text, newline=""), strict=True)
+        text = io.TextIOWrapper(io.BytesIO(self._content), encoding="utf-8-sig", newline="")
+        reader = csv.reader(text, strict=True)
         try:
             for cells in reader:
                 yield Row(reader.line_num, cells)
@@ -66,16 +70,25 @@ class Table:
             self._findings.error("metadata_invalid", f"{self.name}:{reader.line_num}", f"is no valid CSV: {error}")
 
 
-def header_of(tree: Tree, name: str) -> list[str]:
-    """The column names of a table, or nothing if there is no such table to be read."""
-    return Table(tree, name, Findings()).columns if name in tree.files else []
-
-
-def _text(tree: Tree, name: str, findings: Findings) -> str:
+def open_table(tree: Tree, name: str, findings: Findings) -> Table:
+    """The table of that name in an archive; an empty one, and a note, if it cannot be read."""
     try:
-        return tree.read(name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        findings.error("metadata_invalid", name, f"is not UTF-8 at byte {error.start}: save it as UTF-8")
+        return decoded_table(tree.read(name), name, findings)
     except MemberError as error:
         findings.error("archive_damaged", name, str(error))
-    return ""
+    return Table(b"", name, findings)
+
+
+def decoded_table(content: bytes, name: str, findings: Findings) -> Table:
+    """The table in a file; an empty one, and a note, if it is no UTF-8."""
+    try:
+        content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        findings.error("metadata_invalid", name, f"is not UTF-8 at byte {error.start}: save it as UTF-8")
+        content = b""
+    return Table(content, name, findings)
+
+
+def header_of(tree: Tree, name: str) -> list[str]:
+    """The column names of a table, or nothing if there is no such table to be read."""
+    return open_table(tree, name, Findings()).columns if name in tree else []

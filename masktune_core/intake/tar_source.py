@@ -12,7 +12,7 @@ from typing import IO, BinaryIO, Final, cast
 from masktune_core.intake.capped_file import CappedFile
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.limits import IntakeLimits
-from masktune_core.intake.members import Listing, Member, MemberError
+from masktune_core.intake.members import Listing, MemberError, Members
 
 # A long name or a pax header; the files themselves are not read through tarfile.
 _LONGEST_HEADER: Final = 2**20
@@ -23,14 +23,15 @@ _DAMAGE: Final = (tarfile.TarError, ValueError, OverflowError, EOFError, Recursi
 class TarSource:
     """A plain tar file, listed; see `Source`."""
 
-    def __init__(self, descriptor: int, members: dict[str, Member]) -> None:
+    def __init__(self, descriptor: int, members: Members) -> None:
         self.members = members
         self._descriptor = descriptor
 
-    def read(self, member: Member) -> bytes:
+    def read(self, position: int) -> bytes:
         """See `Source.read`."""
-        content = os.pread(self._descriptor, member.size, member.place)
-        if len(content) != member.size:
+        size = int(self.members.sizes[position])
+        content = os.pread(self._descriptor, size, int(self.members.places[position]))
+        if len(content) != size:
             raise MemberError("the archive ends in the middle of this file")
         return content
 
@@ -44,7 +45,7 @@ def open_tar(path: Path, archive_bytes: int, limits: IntakeLimits, findings: Fin
     with path.open("rb") as file:
         listing = Listing(archive_bytes, limits, findings)
         _list(file, listing, findings)
-        yield TarSource(file.fileno(), listing.members)
+        yield TarSource(file.fileno(), listing.finish())
 
 
 def _list(file: BinaryIO, listing: Listing, findings: Findings) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, get_args
@@ -17,6 +15,7 @@ from masktune_core.data.philox import shuffled
 from masktune_core.errors import ConfigError
 from masktune_core.makers.cues import CUES, Cue, colored
 from masktune_core.makers.idx import BUNDLED, has_digits, read_digits
+from masktune_core.makers.packing import packed
 
 ConflictingDigits = Literal["any", "nearest"]
 CLASSES: Final = ("0-4", "5-9")
@@ -69,15 +68,11 @@ def make_biased_mnist(
     if conflicting_digits not in get_args(ConflictingDigits):
         raise ConfigError(f"unknown conflicting_digits {conflicting_digits!r}: use any or nearest")
     parts = _parts(folder, seed, conflicting, conflicting_digits, (train, val, test))
-    with zipfile.ZipFile(destination, "w", zipfile.ZIP_STORED) as archive:
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["file_name", "label", "split", cue])
+    with packed(destination, ("file_name", "label", "split", cue)) as (packing, rows):
         for part in parts:
             for name, image, label, cued in _images(part, cue):
-                _add(archive, name, image)
-                writer.writerow([name, CLASSES[label], part.split, "yes" if cued else "no"])
-        _add(archive, "metadata.csv", table.getvalue().encode())
+                packing.add(name, image)
+                rows.append((name, CLASSES[label], part.split, "yes" if cued else "no"))
     return destination
 
 
@@ -158,10 +153,3 @@ def _images(part: _Part, cue: Cue) -> Iterator[tuple[str, bytes, int, bool]]:
         encoded = io.BytesIO()
         Image.fromarray(colored(digit, cue if cued else None)).save(encoded, "png")
         yield f"{folder}/{position:05d}.png", encoded.getvalue(), label, cued
-
-
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-    info.create_system = 3
-    info.external_attr = 0o644 << 16
-    archive.writestr(info, content)

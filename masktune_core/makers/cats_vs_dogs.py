@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from masktune_core.intake.images import ImageError, prepare_image
+from masktune_core.intake.layouts.cats_vs_dogs import CLASSES, FILE
 from masktune_core.intake.limits import IntakeLimits
+from masktune_core.intake.pictures import HELD_OUT
+from masktune_core.intake.splits import three_splits
 from masktune_core.makers.download import Download, find, missing, open_download
-from masktune_core.makers.packing import hold_out, packed
+from masktune_core.makers.packing import packed
 
-CLASSES: Final = ("cat", "dog")
 _FOLDER: Final = re.compile(r"(?:.*/)?(cat|dog)s?/[^/]+\.jpe?g", re.IGNORECASE)
-_FILE: Final = re.compile(r"(?:.*/)?(cat|dog)\.[0-9]+\.jpe?g", re.IGNORECASE)
 
 
 class MadeCatsVsDogs(NamedTuple):
@@ -29,7 +30,7 @@ class MadeCatsVsDogs(NamedTuple):
 
 
 def make_cats_vs_dogs(
-    destination: Path, source: Path, *, test: float = 0.2, val: float = 0.2, seed: int = 0
+    destination: Path, source: Path, *, test: float = HELD_OUT, val: float = HELD_OUT, seed: int = 0
 ) -> MadeCatsVsDogs:
     """Write test (a share of each class), and of the rest val (a share) and train, drawn by `seed`.
 
@@ -42,19 +43,15 @@ def make_cats_vs_dogs(
                 source, "holds no PetImages/Cat and PetImages/Dog, and no train/cat.0.jpg and train/dog.0.jpg"
             )
         labels = np.array([CLASSES.index(label) for _, label in found], dtype=np.int64)
-        tested = hold_out(labels, test, seed=seed)
-        rest = np.flatnonzero(~tested)
-        validated = np.zeros(len(labels), dtype=np.bool_)
-        validated[rest] = hold_out(labels[rest], val, seed=seed)
+        splits = three_splits(labels, test=test, val=val, seed=seed)
         left_out = []
-        for (name, label), in_test, in_val in zip(found, tested.tolist(), validated.tolist(), strict=True):
+        for (name, label), split in zip(found, splits, strict=True):
             content = download.read(name)
             try:
                 prepare_image(content, IntakeLimits().max_pixels)
             except ImageError:
                 left_out.append(name)
                 continue
-            split = "test" if in_test else "val" if in_val else "train"
             target = f"{split}/{label}/{name.rpartition('/')[2]}"
             packing.add(target, content)
             rows.append((target, label, split))
@@ -62,7 +59,7 @@ def make_cats_vs_dogs(
 
 
 def _labelled(name: str) -> re.Match[str] | None:
-    return _FILE.fullmatch(name) or _FOLDER.fullmatch(name)
+    return FILE.fullmatch(name) or _FOLDER.fullmatch(name)
 
 
 @contextmanager

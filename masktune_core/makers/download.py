@@ -14,6 +14,7 @@ from masktune_core.intake.limits import IntakeLimits
 from masktune_core.intake.members import MemberError, Source
 from masktune_core.intake.names import is_junk
 from masktune_core.intake.sources import open_source
+from masktune_core.intake.tree import nearest_to_top
 
 _LIMITS: Final = IntakeLimits(max_images=10_000_000, max_total_bytes=2**42, max_entry_bytes=2**36)  # of the user's own
 
@@ -40,11 +41,14 @@ class _Folder:
 class _Archive:
     def __init__(self, source: Source) -> None:
         self._source = source
-        self.names = sorted(source.members)
+        self.names = source.members.names
 
     def read(self, name: str) -> bytes:
+        position = self._source.members.find(name)
+        if position is None:
+            raise missing(name, "is not in the download")
         try:
-            return self._source.read(self._source.members[name])
+            return self._source.read(position)
         except MemberError as error:
             raise ArchiveError([Problem("archive_damaged", name, str(error))]) from error
 
@@ -67,8 +71,7 @@ def open_download(path: Path) -> Iterator[Download]:
 
 def find(download: Download, name: str) -> str | None:
     """The file called `name`, wherever it lies: the one nearest to the top."""
-    found = [known for known in download.names if known == name or known.endswith("/" + name)]
-    return min(found, key=lambda known: (known.count("/"), known), default=None)
+    return nearest_to_top(download.names, name)
 
 
 def missing(where: Path | str, message: str) -> ArchiveError:

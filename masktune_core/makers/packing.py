@@ -6,16 +6,12 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from masktune_core.data.philox import shuffled
+from masktune_core.intake.pictures import Picture
 
 Row = tuple[str, ...]
 
@@ -50,32 +46,22 @@ class Packing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._zip.close()
-        if kind is None:
-            self._staged.replace(self._destination)
-        else:
+        try:
+            if kind is None:
+                self._zip.close()
+                self._staged.replace(self._destination)
+            else:
+                with suppress(OSError, ValueError):  # on a full disk there is no closing it either
+                    self._zip.close()
+        finally:
             self._staged.unlink(missing_ok=True)
 
 
-def add_pictures(
-    packing: Packing, split: str, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: Sequence[str]
-) -> Iterator[Row]:
-    """Add images (N, H, W, 3) as PNG; yields the row (file_name, label, split) of each."""
-    for position, (pixels, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-        encoded = io.BytesIO()
-        Image.fromarray(pixels).save(encoded, "png")
-        name = f"{split}/{classes[label]}/{position:06d}.png"
-        packing.add(name, encoded.getvalue())
-        yield name, classes[label], split
-
-
-def hold_out(labels: NDArray[np.int64], share: float, *, seed: int) -> NDArray[np.bool_]:
-    """Which of N samples to set aside: the same share of each class, drawn by `seed`; at least one each if any."""
-    chosen = np.zeros(len(labels), dtype=np.bool_)
-    for label in np.unique(labels) if share > 0.0 else ():
-        members = shuffled(np.flatnonzero(labels == label), seed=seed, epoch=0)
-        chosen[members[: max(1, round(share * len(members)))]] = True
-    return chosen
+def add_pictures(packing: Packing, pictures: Iterable[Picture]) -> Iterator[Row]:
+    """Add pictures as PNG; yields the row (file_name, label, split) of each."""
+    for picture in pictures:
+        packing.add(picture.name, picture.as_png())
+        yield picture.name, picture.label, picture.split
 
 
 @contextmanager

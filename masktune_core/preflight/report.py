@@ -31,7 +31,7 @@ def preflight(archive: Path, intake: IntakeReport) -> dict[str, Any]:
 
     Memory grows by some bytes an image; time is bounded for all but counting.
     """
-    with Dataset.open(archive) as dataset:
+    with Dataset(archive, intake.index, None) as dataset:
         index = dataset.index
         # Several test sets may well show the same images: that is what they are for.
         parts = np.array([SPLIT_ORDER.index(name.split(":")[0]) for name in index.split_names])[index.split]

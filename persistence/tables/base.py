@@ -16,6 +16,7 @@ Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 Json = Annotated[dict[str, Any], mapped_column(JSONB)]
 MaybeJson = Annotated[dict[str, Any], mapped_column(JSONB(none_as_null=True))]
 """For `Mapped[MaybeJson | None]`: None is SQL NULL, not the JSON value null."""
+JsonObject = Annotated[dict[str, Any], mapped_column(JSONB, server_default=text("'{}'::jsonb"))]
 JsonList = Annotated[list[Any], mapped_column(JSONB, server_default=text("'[]'::jsonb"))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, String, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import Base, CreatedAt, Id, MaybeJson, Moment
@@ -14,6 +15,7 @@ from persistence.tables.lease import Leased
 class Checkpoint(Leased, Base):
     """Weights for a named architecture. Once ready, `content_sha256` names the safetensors form of them.
 
+    `classes` names its outputs in order, as its file or its owner does; null where neither does.
     `report` holds the key match: `{"missing": […], "unexpected": […], "misshapen": […]}`.
     """
 
@@ -25,6 +27,7 @@ class Checkpoint(Leased, Base):
     status: Mapped[str] = mapped_column(String(20), default="validating", server_default="validating")
     architecture: Mapped[str] = mapped_column(String(100))
     num_classes: Mapped[int] = mapped_column(Integer)
+    classes: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
     source_sha256: Mapped[str] = mapped_column(ForeignKey("objects.sha256"), index=True)
     source_filename: Mapped[str] = mapped_column(String(255))
     content_sha256: Mapped[str | None] = mapped_column(ForeignKey("objects.sha256"), index=True)

@@ -8,13 +8,14 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.tables.base import Base, CreatedAt, Id, JsonList, MaybeJson, Moment
+from persistence.tables.base import Base, CreatedAt, Id, JsonList, JsonObject, MaybeJson, Moment
 from persistence.tables.lease import Leased
 
 
 class Dataset(Leased, Base):
     """An uploaded archive and, once ready, the normalised zip made from it.
 
+    `options` are the `IntakeOptions` it was asked for with, those left out included; empty from before there were any.
     `classes` is a list of names, label = position. `attributes` is a list of `{"name", "values"}`, one per attribute
     column. `summary` holds counts per split, class and group. `problems` holds intake findings
     `{"code", "where", "message", "severity"}`, at most 100; `problem_count` counts all. `report` is the preflight
@@ -29,6 +30,7 @@ class Dataset(Leased, Base):
     status: Mapped[str] = mapped_column(String(20), default="validating", server_default="validating")
     source_sha256: Mapped[str] = mapped_column(ForeignKey("objects.sha256"), index=True)
     source_filename: Mapped[str] = mapped_column(String(255))
+    options: Mapped[JsonObject]
     archive_sha256: Mapped[str | None] = mapped_column(ForeignKey("objects.sha256"), index=True)
     archive_size: Mapped[int | None] = mapped_column(BigInteger)
     layout: Mapped[str | None] = mapped_column(String(40))

@@ -175,12 +175,18 @@ class Seeds:
         with transaction(self.sessions) as session:
             return make_checkpoint(session, self.tenant_id, ready=ready).id
 
-    def stored_checkpoint(self, content: bytes, *, num_classes: int = 2) -> uuid.UUID:
+    def stored_checkpoint(self, content: bytes, *, num_classes: int = 2, classes: list[str] | None = None) -> uuid.UUID:
         sha256 = self.put(content)
         with transaction(self.sessions) as session:
             upload = make_upload(session, self.tenant_id)
             made = checkpoints.create(
-                session, self.tenant_id, "weights", upload, architecture="small_cnn", num_classes=num_classes
+                session,
+                self.tenant_id,
+                "weights",
+                upload,
+                architecture="small_cnn",
+                num_classes=num_classes,
+                classes=classes,
             )
             claim = checkpoints.claim(session, made.id, "worker-1", 30.0)
             assert claim is not None

@@ -57,6 +57,45 @@ def test_a_checkpoint_is_accepted_and_sent_to_be_checked(client: TestClient, set
         assert [error["pointer"] for error in document["errors"]] == [pointer]
 
 
+def test_what_an_archive_leaves_open_is_asked_for_and_remembered(client: TestClient) -> None:
+    upload = client.put("/v1/uploads/a.zip", content=b"zip").json()
+    body = {"name": "Mine", "upload_id": upload["id"]}
+    usual = {"seed": 0, "celeba": {"target": "Blond_Hair", "attribute": "Male"}}
+    assert client.post("/v1/datasets", json=body).json()["options"] == usual
+    asked = {"seed": 7, "celeba": {"target": "Smiling"}}
+    dataset = client.post("/v1/datasets", json={**body, "options": asked}).json()
+    assert dataset["options"] == {"seed": 7, "celeba": {"target": "Smiling", "attribute": "Male"}}
+    assert client.get(f"/v1/datasets/{dataset['id']}").json()["options"] == dataset["options"]
+
+
+@pytest.mark.parametrize(
+    ("options", "pointer"),
+    [
+        ({"seed": -1}, "/options/seed"),
+        ({"seeds": 1}, "/options/seeds"),
+        ({"celeba": {"target": "Male"}}, "/options/celeba"),
+        ({"celeba": {"target": ""}}, "/options/celeba/target"),
+        ({"celeba": {"target": "a\u0000"}}, "/options/celeba/target"),
+        ({"celeba": {"attribute": "x" * 51}}, "/options/celeba/attribute"),
+    ],
+)
+def test_options_that_cannot_be_are_named(client: TestClient, options: dict[str, Any], pointer: str) -> None:
+    upload = client.put("/v1/uploads/a.zip", content=b"zip").json()
+    body = {"name": "Mine", "upload_id": upload["id"], "options": options}
+    document = problem(client.post("/v1/datasets", json=body), 422, "invalid_request")
+    assert [error["pointer"] for error in document["errors"]] == [pointer]
+
+
+def test_the_classes_of_a_checkpoint_may_be_named(client: TestClient) -> None:
+    upload = client.put("/v1/uploads/a.pt", content=b"pt").json()
+    body = {"name": "Mine", "upload_id": upload["id"], "architecture": "small_cnn", "num_classes": 2}
+    assert client.post("/v1/checkpoints", json=body).json()["classes"] is None
+    named = client.post("/v1/checkpoints", json={**body, "classes": ["0-4", "5-9"]}).json()
+    assert named["classes"] == ["0-4", "5-9"]
+    for classes in (["0-4"], ["0-4", "5-9", "x"], ["0-4", "0-4"], ["0-4", ""], ["0-4", "x" * 81]):
+        problem(client.post("/v1/checkpoints", json={**body, "classes": classes}), 422, "invalid_request")
+
+
 def test_an_upload_must_exist(client: TestClient) -> None:
     body = {"name": "Mine", "upload_id": str(uuid.uuid4())}
     problem(client.post("/v1/datasets", json=body), 404, "upload_not_found")

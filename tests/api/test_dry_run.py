@@ -102,6 +102,13 @@ def test_a_checkpoint_for_other_classes(client: TestClient, seeds: Seeds) -> Non
     assert reasons(document) == {"/checkpoint_id": "checkpoint_classes_mismatch"}
 
 
+def test_a_checkpoint_whose_classes_are_in_another_order(client: TestClient, seeds: Seeds) -> None:
+    checkpoint = str(seeds.stored_checkpoint(b"weights", classes=["5-9", "0-4"]))
+    document = rehearse(client, dataset_id=str(seeds.dataset()), checkpoint_id=checkpoint)
+    assert reasons(document) == {"/checkpoint_id": "checkpoint_class_names_mismatch"}
+    assert "output 0 is '5-9', label 0 is '0-4'" in document["reasons"][0]["detail"]
+
+
 def test_another_tenants_data_set_is_not_found(client: TestClient, seeds: Seeds, stranger: dict[str, str]) -> None:
     body = {"dataset_id": str(seeds.dataset())}
     response = client.post("/v1/jobs?dry_run=true", json=body, headers=stranger)

@@ -148,6 +148,28 @@ def test_a_checkpoint_must_fit(client: TestClient, seeds: Seeds) -> None:
     assert len(client.get("/v1/jobs").json()["data"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (["5-9", "0-4"], "in another order"),
+        (["0-4", "other"], "other classes"),
+    ],
+)
+def test_a_checkpoint_that_names_other_classes_is_refused_with_the_way_out(
+    client: TestClient, seeds: Seeds, classes: list[str], told: str
+) -> None:
+    checkpoint = str(seeds.stored_checkpoint(b"weights", classes=classes))
+    document = problem(submit(client, seeds, checkpoint_id=checkpoint), 422, "checkpoint_class_names_mismatch")
+    assert told in document["detail"]
+    assert "'classes'" in document["detail"]
+    output = classes.index(document["checkpoint"])
+    assert (document["output"], document["dataset"]) == (output, ["0-4", "5-9"][output])
+    assert client.get("/v1/jobs").json()["data"] == []
+    for named in (["0-4", "5-9"], None):
+        checkpoint = str(seeds.stored_checkpoint(b"weights", classes=named))
+        assert submit(client, seeds, checkpoint_id=checkpoint).status_code == 201
+
+
 def test_the_same_key_gives_the_same_job(client: TestClient, seeds: Seeds, queue: Any) -> None:
     body = {"dataset_id": str(seeds.dataset()), "preset": "biased_mnist"}
     headers = {"Idempotency-Key": "abc"}

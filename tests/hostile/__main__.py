@@ -7,14 +7,14 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from tests.hostile import archives, checkpoints, images
+from tests.hostile import archives, batches, checkpoints, images
 from tests.hostile.trial import try_archive, try_checkpoint, try_image
 
 
 def main() -> int:
     warnings.simplefilter("ignore")
     failed: list[str] = []
-    counts: dict[str, list[int]] = {"archives": [0, 0], "images": [0, 0], "checkpoints": [0, 0]}
+    counts: dict[str, list[int]] = {"archives": [0, 0], "images": [0, 0], "batches": [0, 0], "checkpoints": [0, 0]}
 
     def note(kind: str, name: str, refused: bool) -> None:
         counts[kind][0] += 1
@@ -28,6 +28,8 @@ def main() -> int:
         note("images", name, try_image(content) == code)
     with tempfile.TemporaryDirectory() as folder:
         canary = Path(folder) / "canary"
+        for name, content in batches.corpus(canary).items():
+            note("batches", name, try_archive(content) == {"archive_damaged"} and not canary.exists())
         for name, content in checkpoints.corpus(canary).items():
             note("checkpoints", name, try_checkpoint(content, Path(folder)) and not canary.exists())
     for kind, (tried, refused) in counts.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import archives, checkpoints, images
+from tests.hostile import archives, batches, checkpoints, images
 from tests.hostile.trial import try_archive, try_checkpoint, try_image
 
 ARCHIVES, ODD_ARCHIVES = archives.refused(), archives.harmless()
@@ -42,6 +42,16 @@ def test_every_malicious_checkpoint_is_refused_and_nothing_runs(tmp_path: Path) 
     taken = []
     for name, content in checkpoints.corpus(canary).items():
         if not try_checkpoint(content, tmp_path):
+            taken.append(name)
+        assert not canary.exists(), name
+    assert taken == []
+
+
+def test_every_malicious_batch_of_a_data_set_is_refused_and_nothing_runs(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    taken = []
+    for name, content in batches.corpus(canary).items():
+        if try_archive(content) != {"archive_damaged"}:
             taken.append(name)
         assert not canary.exists(), name
     assert taken == []

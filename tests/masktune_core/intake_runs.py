@@ -8,7 +8,7 @@ import pytest
 
 from masktune_core.data.archive import ArchiveIndex
 from masktune_core.errors import ArchiveError
-from masktune_core.intake import CelebaOptions, IntakeReport, normalise
+from masktune_core.intake import CelebaOptions, IntakeOptions, IntakeReport, normalise
 from tests.masktune_core.archives import Files, picture, png, zip_bytes
 
 IMAGE = png(picture())
@@ -17,7 +17,8 @@ WIDE = png(picture(0, 4, 8))
 
 def take_in(folder: Path, files: Files, celeba: CelebaOptions | None = None) -> IntakeReport:
     (folder / "upload").write_bytes(zip_bytes(files))
-    return normalise(folder / "upload", folder / "n.zip", celeba=celeba or CelebaOptions())
+    options = IntakeOptions(celeba=celeba or CelebaOptions())
+    return normalise(folder / "upload", folder / "n.zip", options=options)
 
 
 def problems_of(folder: Path, files: Files, celeba: CelebaOptions | None = None) -> list[tuple[str, str]]:

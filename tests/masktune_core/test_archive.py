@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import zipfile
@@ -40,7 +41,12 @@ def write(path: Path, content: tuple[list[str], list[Attribute], list[tuple[Imag
     with ArchiveWriter(path, classes=classes, attributes=attributes, layout="any") as writer:
         for row, image in rows:
             writer.add(row, image)
-        writer.finish()
+        index = writer.finish()
+    read = read_index(path)
+    for field in dataclasses.fields(index):
+        ours, theirs = getattr(index, field.name), getattr(read, field.name)
+        assert type(ours) is type(theirs)
+        assert np.array_equal(ours, theirs) if isinstance(ours, np.ndarray) else ours == theirs, field.name
     return path.read_bytes()
 
 

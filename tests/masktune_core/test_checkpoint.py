@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from masktune_core.checkpoint import load_checkpoint, restore_model, save_checkpoint
+from masktune_core.checkpoint import load_checkpoint, restore_model, save_checkpoint, stated_classes
 from masktune_core.config import PRESETS, JobConfig, ModelConfig
 from masktune_core.errors import CheckpointError
 from masktune_core.models import build_model
@@ -120,3 +120,31 @@ def test_weights_that_do_not_fit_their_own_metadata_are_refused(path: Path) -> N
     with pytest.raises(CheckpointError) as refusal:
         restore_model(path)
     assert refusal.value.missing == ("linear.0.weight",)
+
+
+@pytest.mark.parametrize(
+    ("described", "classes"),
+    [
+        ('{"classes": ["a", "b"]}', ("a", "b")),
+        ('{"classes": ["a", "a"]}', None),
+        ('{"classes": ["a", ""]}', None),
+        ('{"classes": ["a", "b\\u0000"]}', None),
+        ('{"classes": ["a", "%s"]}' % ("x" * 81), None),
+        ('{"classes": ["a", 1]}', None),
+        ('{"classes": "ab"}', None),
+        ("[1]", None),
+        ("[" * 100_000, None),
+        ("no JSON", None),
+    ],
+)
+def test_class_names_of_a_file_of_unknown_origin_are_taken_if_they_are_some(
+    tmp_path: Path, described: str, classes: tuple[str, ...] | None
+) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "c.safetensors", metadata={"masktune": described})
+    assert stated_classes(tmp_path / "c.safetensors") == classes
+
+
+def test_a_file_without_metadata_states_no_classes(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "c.safetensors")
+    (tmp_path / "c.pt").write_bytes(b"PK")
+    assert stated_classes(tmp_path / "c.safetensors") is stated_classes(tmp_path / "c.pt") is None

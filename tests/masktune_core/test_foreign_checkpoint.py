@@ -277,3 +277,24 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
         archive.writestr("archive/version", "3\n")
     with pytest.raises(CheckpointError, match=r"model.pt"):
         read(path)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: you tried to allocate 9 bytes")])
+@pytest.mark.parametrize(("place", "name"), [(torch, "load"), (Tensor, "isfinite")])
+def test_want_of_memory_is_not_the_files_fault(
+    tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch, error: Exception, place: object, name: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    torch.save(state, tmp_path / "good.pt")
+    monkeypatch.setattr(place, name, fail)
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(MemoryError):
+        read_foreign_checkpoint(tmp_path / "good.pt", architecture="small_cnn", num_classes=2)
+
+
+def test_messages_speak_of_the_file_by_the_name_that_they_are_given(tmp_path: Path) -> None:
+    (tmp_path / "upload").write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match=r"^mine\.pt is neither"):
+        read_foreign_checkpoint(tmp_path / "upload", architecture="small_cnn", num_classes=2, name="mine.pt")

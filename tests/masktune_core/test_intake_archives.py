@@ -163,6 +163,16 @@ def test_a_directory_that_lies_about_a_size_is_damaged(tmp_path: Path) -> None:
     assert codes(refused(tmp_path, bytes(content))) == [("archive_damaged", "train/0.png")]
 
 
+def test_files_that_share_bytes_are_damaged(tmp_path: Path) -> None:
+    content = bytearray(zip_bytes(two_classes(), zipfile.ZIP_STORED))
+    directory = content.find(b"PK\x01\x02")
+    (packed,) = struct.unpack_from("<I", content, directory + 20)
+    struct.pack_into("<I", content, directory + 20, packed + 100)
+    problems = refused(tmp_path, bytes(content))
+    assert codes(problems) == [("archive_damaged", "")]
+    assert "same bytes" in problems[0].message
+
+
 class TestLimits:
     def test_images(self, tmp_path: Path) -> None:
         problems = refused(tmp_path, zip_bytes(two_classes()), IntakeLimits(max_images=11))

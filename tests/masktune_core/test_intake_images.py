@@ -17,7 +17,7 @@ from PIL import Image
 from masktune_core.data.dataset import Dataset
 from masktune_core.intake import normalise
 from masktune_core.intake.images import CONVERSIONS, ImageError, prepare_image
-from tests.masktune_core.archives import encoded, picture, png, two_classes, zip_bytes
+from tests.masktune_core.archives import encoded, picture, png, table, two_classes, zip_bytes
 
 PIXELS = 1_000_000
 RGB = Image.fromarray(picture(1, 6, 9))
@@ -55,6 +55,16 @@ def sixteen_bit_png(values: NDArray[np.uint16]) -> bytes:
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def two_byte_bmp(pixels: NDArray[np.uint16]) -> bytes:
+    """A BMP (H, W) of 16 bits a pixel: 5 red, 6 green, 5 blue. W must be even."""
+    height, width = pixels.shape
+    masks = struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, 2 * pixels.size, 0, 0, 0, 0) + masks
+    start = 14 + len(header)
+    head = b"BM" + struct.pack("<IHHI", start + 2 * pixels.size, 0, 0, start)
+    return head + header + pixels[::-1].astype("<u2").tobytes()
 
 
 DEEP = np.random.default_rng(0).integers(0, 2**16, (6, 9, 3), dtype=np.uint16)
@@ -115,6 +125,20 @@ CASES: list[tuple[str, bytes, tuple[str, ...], NDArray[np.uint8]]] = [
     ),
     ("webp", encoded(RGB, "webp", lossless=True), ("image_format",), np.asarray(RGB)),
     ("bmp", encoded(RGB, "bmp"), ("image_format",), np.asarray(RGB)),
+    # Rows of 16 bytes, and pixels of 16 bits: nothing of 16 bits a channel.
+    ("bmp of five pixels a row", encoded(RGB.crop((0, 0, 5, 6)), "bmp"), ("image_format",), np.asarray(RGB)[:, :5]),
+    (
+        "bmp of 16 bits a pixel",
+        two_byte_bmp(np.array([[0xF800, 0x07E0], [0x001F, 0xFFFF]], dtype=np.uint16)),
+        ("image_format",),
+        np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], dtype=np.uint8),
+    ),
+    (
+        "16-bit ppm of grey",
+        b"P5 9 6 65535\n" + DEEP[:, :, 0].astype(">u2").tobytes(),
+        ("image_grey", "image_16bit"),
+        np.repeat((DEEP[:, :, :1] >> 8).astype(np.uint8), 3, axis=2),
+    ),
     ("tiff", encoded(RGB, "tiff"), ("image_format",), np.asarray(RGB)),
     ("ppm", encoded(RGB, "ppm"), ("image_format",), np.asarray(RGB)),
 ]
@@ -241,6 +265,23 @@ def test_a_converted_file_of_another_format_gets_a_name_that_is_free(tmp_path: P
     names = normalise(tmp_path / "upload", tmp_path / "n.zip").index.names
     assert names[:3] == ["test/a/0.bmp.2.png", "test/a/0.bmp.png", "test/a/1.JPG"]
     assert len(set(names)) == len(names)
+
+
+def test_a_name_that_another_image_will_get_is_not_free(tmp_path: Path) -> None:
+    bmp = encoded(RGB, "bmp")
+    names = ["a.bmp", "a.bmp.png", "a.bmp.2", "A.bmp.2.PNG.bmp", "b.bmp", "c.bmp"]
+    rows = [(name, "xy"[i % 2], "test" if i > 3 else "train") for i, name in enumerate(names)]
+    files = {name: png(picture(2)) if name.endswith(".png") else bmp for name in names}
+    (tmp_path / "upload").write_bytes(zip_bytes(files | {"metadata.csv": table(rows)}))
+    made = normalise(tmp_path / "upload", tmp_path / "n.zip").index.names
+    assert sorted(made) == [
+        "A.bmp.2.PNG.bmp.png",
+        "a.bmp.2.png",
+        "a.bmp.3.png",
+        "a.bmp.png",
+        "b.bmp.png",
+        "c.bmp.png",
+    ]
 
 
 def test_every_corrupt_image_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masktune_core.data.archive import Attribute
 from masktune_core.data.dataset import Dataset
-from masktune_core.intake import CelebaOptions, normalise
+from masktune_core.intake import CelebaOptions, IntakeOptions, normalise
 from masktune_core.intake.layouts.backgrounds import VARIANTS
 from masktune_core.intake.splits import seeded_splits, split_name, split_of_folder
 from tests.masktune_core.archives import Files, table
@@ -144,8 +144,8 @@ class TestFolders:
         assert report.index.layout == "class_folders"
         counts = {split: entry["classes"] for split, entry in report.summary["splits"].items()}
         assert counts == {split: {"cat": n, "dog": n} for split, n in (("train", 14), ("val", 2), ("test", 4))}
-        again = normalise(tmp_path / "upload", tmp_path / "n.zip", seed=0)
-        other = normalise(tmp_path / "upload", tmp_path / "n.zip", seed=1)
+        again = normalise(tmp_path / "upload", tmp_path / "n.zip", options=IntakeOptions(seed=0))
+        other = normalise(tmp_path / "upload", tmp_path / "n.zip", options=IntakeOptions(seed=1))
         assert rows_of(again.index) == rows_of(report.index) != rows_of(other.index)
 
     def test_one_class_is_too_few(self, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from masktune_core.errors import ArchiveError, Problem
-from masktune_core.intake import CelebaOptions
+from masktune_core.intake import IntakeOptions
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.layouts import read_layout
-from masktune_core.intake.members import Member
+from masktune_core.intake.members import Members
 from masktune_core.intake.plan import Plan, make_plan
 
 IMAGES = tuple(f"{number}.png" for number in range(8))
@@ -33,19 +33,19 @@ class InMemory:
     """An opened archive of eight images and some tables."""
 
     def __init__(self, tables: Mapping[str, bytes]) -> None:
-        self._content = {**dict.fromkeys(IMAGES, b""), **tables}
-        self.members = {name: Member(name, len(content), 0) for name, content in self._content.items()}
+        content = {**dict.fromkeys(IMAGES, b""), **tables}
+        self._content = list(content.values())
+        self.members = Members.sorted(list(content), [len(each) for each in self._content], range(len(content)))
 
-    def read(self, member: Member) -> bytes:
-        return self._content[member.name]
+    def read(self, position: int) -> bytes:
+        return self._content[int(self.members.places[position])]
 
 
 def outcome(tables: Mapping[str, bytes]) -> tuple[Plan | None, Sequence[Problem]]:
     """The plan, or None, with what was found; nothing but `ArchiveError` may be raised."""
     findings = Findings()
     try:
-        draft, tree = read_layout(InMemory(tables), findings, seed=0, options=CelebaOptions())
-        plan = make_plan(draft, tree, findings)
+        plan = make_plan(read_layout(InMemory(tables), findings, IntakeOptions()), findings)
     except ArchiveError as error:
         return None, error.problems
     if findings.failed:
@@ -168,7 +168,7 @@ class TestRoundTrip:
             {"metadata.csv": write(way, columns, [[row[column] for column in columns] for row in rows])}
         )
         assert plan is not None, problems
-        for planned, row in zip(plan.rows, rows, strict=True):
+        for planned, row in zip(plan.rows(), rows, strict=True):
             assert (planned.name, planned.split) == (row["file_name"], row["split"])
             assert plan.classes[planned.label] == row["label"]
             value = planned.attributes[0] if plan.attributes else -1
@@ -187,7 +187,7 @@ class TestRoundTrip:
         assert plan is not None, problems
         assert plan.layout == "waterbirds"
         places = plan.attributes[0].values
-        assert [(row.label, places[row.attributes[0]]) for row in plan.rows] == [
+        assert [(row.label, places[row.attributes[0]]) for row in plan.rows()] == [
             (y, ("land", "water")[place]) for y, place in bits
         ]
 
@@ -206,7 +206,7 @@ class TestRoundTrip:
         )
         assert plan is not None, problems
         male = plan.attributes[0].values
-        assert [(row.label, male[row.attributes[0]]) for row in plan.rows] == [
+        assert [(row.label, male[row.attributes[0]]) for row in plan.rows()] == [
             (blond, ("no", "yes")[male_]) for blond, male_ in bits
         ]
 

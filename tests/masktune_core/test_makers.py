@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 from collections import Counter
@@ -11,32 +10,34 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy.io import savemat
 
 from masktune_core.data.archive import ArchiveIndex
 from masktune_core.data.dataset import Dataset
 from masktune_core.errors import ArchiveError
 from masktune_core.intake import normalise
 from masktune_core.intake.layouts.backgrounds import VARIANTS
+from masktune_core.intake.plain_pickle import read_plain_pickle
 from masktune_core.makers.backgrounds import make_backgrounds
 from masktune_core.makers.cats_vs_dogs import make_cats_vs_dogs
 from masktune_core.makers.celeba import make_celeba
-from masktune_core.makers.cifar10 import make_cifar10, read_plain_pickle
+from masktune_core.makers.cifar10 import make_cifar10
 from masktune_core.makers.svhn import make_svhn
 from masktune_core.makers.waterbirds import make_waterbirds
-from tests.masktune_core.archives import Files, encoded, picture, table, tar_bytes, zip_bytes
+from tests.masktune_core.archives import tar_bytes, zip_bytes
+from tests.masktune_core.downloads import (
+    JPEG,
+    Pixels,
+    backgrounds,
+    batch,
+    celeba,
+    cifar10,
+    kaggle,
+    lay_out,
+    microsoft,
+    svhn,
+    waterbirds,
+)
 from tests.masktune_core.intake_runs import IMAGE
-
-JPEG = encoded(Image.fromarray(picture()), "jpeg")
-
-
-def lay_out(folder: Path, files: Files) -> Path:
-    """`files` below `folder`."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def taken_in(made: Path) -> ArchiveIndex:
@@ -51,29 +52,9 @@ def splits_of(index: ArchiveIndex) -> Counter[tuple[str, str]]:
 # CIFAR-10
 
 
-def batch(images: np.ndarray[Any, np.dtype[np.uint8]], labels: list[int]) -> bytes:
-    """A batch as Python 2 pickled it: keys of bytes, the array by NumPy's old name."""
-    rows = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
-    content = {
-        b"batch_label": b"training batch",
-        b"labels": labels,
-        b"data": rows,
-        b"filenames": [b"x.png"] * len(rows),
-    }
-    return pickle.dumps(content, protocol=2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-
-
 @pytest.fixture(scope="module")
-def cifar() -> tuple[dict[str, bytes], np.ndarray[Any, np.dtype[np.uint8]]]:
-    images = np.stack([picture(seed, 32, 32) for seed in range(120)])
-    labels = [number % 10 for number in range(120)]
-    files = {
-        f"cifar-10-batches-py/data_batch_{number}": batch(images[(number - 1) * 20 : number * 20], labels[:20])
-        for number in range(1, 6)
-    }
-    files["cifar-10-batches-py/test_batch"] = batch(images[100:], labels[100:])
-    files["cifar-10-batches-py/batches.meta"] = pickle.dumps({b"label_names": [b"airplane"]}, protocol=2)
-    return files, images
+def cifar() -> tuple[dict[str, bytes], Pixels]:
+    return cifar10()
 
 
 @pytest.mark.parametrize("form", ["folder", "root with the archive", "archive"])
@@ -131,16 +112,8 @@ def test_the_same_seed_makes_the_same_bytes(tmp_path: Path, cifar: Any) -> None:
 # SVHN
 
 
-def mat(images: np.ndarray[Any, np.dtype[np.uint8]], labels: list[int]) -> bytes:
-    out = io.BytesIO()
-    savemat(out, {"X": images.transpose(1, 2, 3, 0), "y": np.array(labels, dtype=np.uint8)[:, None]})
-    return out.getvalue()
-
-
 def test_svhn_as_torchvision_keeps_it(tmp_path: Path) -> None:
-    images = np.stack([picture(seed, 32, 32) for seed in range(30)])
-    labels = [number % 10 + 1 for number in range(30)]  # 10 stands for the digit 0
-    files = {"train_32x32.mat": mat(images[:20], labels[:20]), "test_32x32.mat": mat(images[20:], labels[20:])}
+    files, images = svhn()
     index = taken_in(make_svhn(tmp_path / "made.zip", lay_out(tmp_path / "root", files), val=0.5))
     assert index.classes == tuple("0123456789")
     assert splits_of(index) == {(split, digit): 1 for split in ("train", "val", "test") for digit in index.classes}
@@ -153,15 +126,6 @@ def test_svhn_as_torchvision_keeps_it(tmp_path: Path) -> None:
 
 
 # Cats vs Dogs
-
-
-def microsoft() -> dict[str, bytes]:
-    files = {f"PetImages/{kind}/{number}.jpg": JPEG for kind in ("Cat", "Dog") for number in range(25)}
-    return files | {"PetImages/Cat/666.jpg": b"", "PetImages/Dog/Thumbs.db": b"x", "readme[1].txt": b"x"}
-
-
-def kaggle() -> dict[str, bytes]:
-    return {f"train/{kind}.{number}.jpg": JPEG for kind in ("cat", "dog") for number in range(25)}
 
 
 @pytest.mark.parametrize("form", ["microsoft", "kaggle", "kaggle's zip in a zip", "folder"])
@@ -191,10 +155,8 @@ def test_pictures_of_dogs_alone_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["folder", "tar.gz"])
 def test_waterbirds_as_its_authors_ship_it(tmp_path: Path, form: str) -> None:
-    rows = [(i, f"001.Crow/{i}.jpg", i % 2, i // 4, i // 2 % 2, "/o/ocean/1.jpg") for i in range(12)]
     top = "waterbird_complete95_forest2water2/"
-    files = {f"{top}001.Crow/{i}.jpg": JPEG for i in range(12)} | {f"{top}RELEASE_v1.0.txt": b"x"}
-    files[f"{top}metadata.csv"] = table(rows, "img_id,img_filename,y,split,place,place_filename")
+    files = waterbirds(top)
     source = tmp_path / "download"
     if form == "folder":
         lay_out(source, files)
@@ -207,25 +169,10 @@ def test_waterbirds_as_its_authors_ship_it(tmp_path: Path, form: str) -> None:
         make_waterbirds(tmp_path / "made.zip", lay_out(tmp_path / "holes", files))
 
 
-CELEBA = [(f"{i:06d}.jpg", *(1 if i >> bit & 1 else -1 for bit in range(3)), i // 8) for i in range(24)]
-COLUMNS = ("Blond_Hair", "Male", "Smiling")
-
-
 @pytest.mark.parametrize("form", ["csv", "text", "text and zip"])
 def test_celeba_with_any_target_and_attribute(tmp_path: Path, form: str) -> None:
-    pictures = {f"img_align_celeba/{row[0]}": JPEG for row in CELEBA}
-    if form == "csv":
-        files = {
-            "list_attr_celeba.csv": table([row[:4] for row in CELEBA], "image_id," + ",".join(COLUMNS)),
-            "list_eval_partition.csv": table([(row[0], row[4]) for row in CELEBA], "image_id,partition"),
-        }
-    else:
-        lines = [str(len(CELEBA)), " ".join(COLUMNS), *("  ".join(map(str, row[:4])) for row in CELEBA)]
-        files = {
-            "list_attr_celeba.txt": "\r\n".join(lines).encode(),
-            "list_eval_partition.txt": "\n".join(f"{row[0]} {row[4]}" for row in CELEBA).encode(),
-        }
-    files |= {"img_align_celeba.zip": zip_bytes(pictures)} if form == "text and zip" else pictures
+    pictures, tables = celeba("csv" if form == "csv" else "txt")
+    files = tables | ({"img_align_celeba.zip": zip_bytes(pictures)} if form == "text and zip" else pictures)
     source = lay_out(tmp_path / "celeba", files)
     index = taken_in(make_celeba(tmp_path / "made.zip", source, target="Smiling", attribute="Blond_Hair"))
     assert set(index.classes) == {"Smiling", "not Smiling"}
@@ -239,16 +186,7 @@ def test_celeba_with_any_target_and_attribute(tmp_path: Path, form: str) -> None
 
 
 def test_in9l_and_all_eight_test_sets(tmp_path: Path) -> None:
-    labels = ("00_dog", "01_bird")
-    challenge = {
-        f"bg_challenge/{variant}/val/{label}/{i}.JPEG": IMAGE
-        for variant in VARIANTS
-        for label in labels
-        for i in (0, 1)
-    }
-    training = {
-        f"in9l/{split}/{label}/n{i}.JPEG": IMAGE for split in ("train", "val") for label in labels for i in (0, 1)
-    }
+    challenge, training = backgrounds()
     (tmp_path / "challenge.tar.gz").write_bytes(tar_bytes(challenge, "w:gz"))
     (tmp_path / "in9l.tar.gz").write_bytes(tar_bytes(training, "w:gz"))
     index = taken_in(make_backgrounds(tmp_path / "made.zip", tmp_path / "challenge.tar.gz", tmp_path / "in9l.tar.gz"))

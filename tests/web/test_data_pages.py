@@ -10,6 +10,7 @@ from html import unescape
 from starlette.testclient import TestClient
 
 from api.web.datasets.view import counts
+from persistence.database import transaction
 from persistence.tables import Dataset
 from tests.api.seeds import Seeds
 from tests.web.conftest import csrf_of
@@ -71,6 +72,15 @@ def test_a_ready_data_set_shows_its_images(visitor: TestClient, seeds: Seeds) ->
     one_class = visitor.get(f"/datasets/{dataset_id}/tiles?split=train&label=1").text
     assert len(re.findall("<img", one_class)) == 3
     assert "No image fits" in visitor.get(f"/datasets/{dataset_id}/tiles?split=nosuch").text
+
+
+def test_the_seed_of_splits_that_were_drawn_is_shown(visitor: TestClient, seeds: Seeds) -> None:
+    dataset_id = seeds.pictured_dataset()
+    assert "Split seed" not in visitor.get(f"/datasets/{dataset_id}").text
+    with transaction(seeds.sessions) as session:
+        dataset = session.get_one(Dataset, dataset_id)
+        dataset.layout, dataset.options = "class_folders", {"seed": 77}
+    assert "<dt>Split seed</dt><dd>77</dd>" in visitor.get(f"/datasets/{dataset_id}").text
 
 
 def test_an_invalid_data_set_names_its_problems(visitor: TestClient, seeds: Seeds) -> None:

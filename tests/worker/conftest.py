@@ -22,16 +22,18 @@ from masktune_core.config import JobConfig, resolve_config
 from masktune_core.data.dataset import Dataset
 from masktune_core.intake import IntakeReport, normalise
 from masktune_core.makers.biased_mnist import make_biased_mnist
-from persistence import datasets, jobs, objects, tenants, uploads
+from persistence import checkpoints, datasets, jobs, objects, tenants, uploads
 from persistence.database import transaction
 from persistence.settings import Settings
 from persistence.store import ObjectStore
 from persistence.tables import Upload
+from tests.masktune_core.archives import two_classes, zip_bytes
 from tests.worker.driving import UPLOAD_TTL, Worker
 from worker.context import Context, make_context
 from worker.intake_dataset import image_rows
 
 JobMaker = Callable[..., uuid.UUID]
+Uploader = Callable[[Path], Upload]
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +103,34 @@ def upload(sessions: sessionmaker[Session], store: ObjectStore, tenant: uuid.UUI
             return uploads.create(session, tenant, path.name, stored.sha256, stored.size, UPLOAD_TTL)
 
     return put
+
+
+@pytest.fixture
+def new_dataset(sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader) -> Callable[[Path], uuid.UUID]:
+    def create(path: Path) -> uuid.UUID:
+        received = upload(path)
+        with transaction(sessions) as session:
+            return datasets.create(session, tenant, "test", received).id
+
+    return create
+
+
+@pytest.fixture
+def new_checkpoint(sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader) -> Callable[[Path], uuid.UUID]:
+    def create(path: Path) -> uuid.UUID:
+        received = upload(path)
+        with transaction(sessions) as session:
+            return checkpoints.create(session, tenant, "test", received, architecture="small_cnn", num_classes=2).id
+
+    return create
+
+
+@pytest.fixture
+def tiny_archive(tmp_path: Path) -> Path:
+    """A dozen images, for checks of which the images are not the point."""
+    path = tmp_path / "tiny.zip"
+    path.write_bytes(zip_bytes(two_classes()))
+    return path
 
 
 @pytest.fixture

@@ -10,15 +10,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from persistence.database import transaction
-from persistence.tables import Artifact, Event, Job
+from persistence.tables import Artifact, Checkpoint, Dataset, Event, Job, StoredObject
 from persistence.transitions import FINISHED
 
 UPLOAD_TTL = timedelta(hours=1)
 ROOT = Path(__file__).parents[2]
+SLEEPER = "import os, signal, sys, time; from worker import lifeline; told = lifeline.receive()\n"
+"""The beginning of a program that a test puts in the place of an intake child."""
 
 T = TypeVar("T")
 
@@ -92,3 +94,18 @@ def wait_event(sessions: sessionmaker[Session], job_id: uuid.UUID, type_: str, c
 def leftovers(home: Path) -> list[Path]:
     """What is still in the working folders."""
     return [path for path in (home / "work").rglob("*") if path.name != ".lock"]
+
+
+def read_dataset(sessions: sessionmaker[Session], dataset_id: uuid.UUID) -> Dataset:
+    with transaction(sessions) as session:
+        return session.get_one(Dataset, dataset_id)
+
+
+def read_checkpoint(sessions: sessionmaker[Session], checkpoint_id: uuid.UUID) -> Checkpoint:
+    with transaction(sessions) as session:
+        return session.get_one(Checkpoint, checkpoint_id)
+
+
+def count_objects(sessions: sessionmaker[Session]) -> int:
+    with transaction(sessions) as session:
+        return session.scalar(select(func.count()).select_from(StoredObject)) or 0

@@ -11,63 +11,36 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from masktune_core.checkpoint import save_checkpoint, stated_classes
+from masktune_core.config import JobConfig
 from masktune_core.data.dataset import Dataset as OpenedDataset
-from masktune_core.intake import IntakeReport
+from masktune_core.intake import CelebaOptions, IntakeOptions, IntakeReport
 from masktune_core.models import build_model
 from masktune_core.preflight import preflight
-from persistence import checkpoints, datasets
+from persistence import datasets
 from persistence.database import transaction
 from persistence.store import ObjectStore
-from persistence.tables import Checkpoint, Dataset, DatasetImage, StoredObject, Upload
-from tests.worker.conftest import JobMaker
-from tests.worker.driving import leftovers, read_artifacts, read_job, wait_until
+from persistence.tables import DatasetImage
+from tests.masktune_core.archives import zip_bytes
+from tests.masktune_core.downloads import celeba
+from tests.worker.conftest import JobMaker, Uploader
+from tests.worker.driving import (
+    SLEEPER,
+    count_objects,
+    leftovers,
+    read_artifacts,
+    read_checkpoint,
+    read_dataset,
+    read_job,
+    wait_until,
+)
 from worker.context import Context
 from worker.supervisor import run_job
 from worker.validation import check_checkpoint, check_dataset
-
-Uploader = Callable[[Path], Upload]
-START = "import os, signal, sys, time; from worker import lifeline; told = lifeline.receive()\n"
-
-
-@pytest.fixture
-def new_dataset(sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader) -> Callable[[Path], uuid.UUID]:
-    def create(path: Path) -> uuid.UUID:
-        received = upload(path)
-        with transaction(sessions) as session:
-            return datasets.create(session, tenant, "test", received).id
-
-    return create
-
-
-@pytest.fixture
-def new_checkpoint(sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader) -> Callable[[Path], uuid.UUID]:
-    def create(path: Path) -> uuid.UUID:
-        received = upload(path)
-        with transaction(sessions) as session:
-            return checkpoints.create(session, tenant, "test", received, architecture="small_cnn", num_classes=2).id
-
-    return create
-
-
-def read_dataset(sessions: sessionmaker[Session], dataset_id: uuid.UUID) -> Dataset:
-    with transaction(sessions) as session:
-        return session.get_one(Dataset, dataset_id)
-
-
-def read_checkpoint(sessions: sessionmaker[Session], checkpoint_id: uuid.UUID) -> Checkpoint:
-    with transaction(sessions) as session:
-        return session.get_one(Checkpoint, checkpoint_id)
-
-
-def count_objects(sessions: sessionmaker[Session]) -> int:
-    with transaction(sessions) as session:
-        return session.scalar(select(func.count()).select_from(StoredObject)) or 0
 
 
 def test_a_good_archive_becomes_a_data_set_with_every_image_a_row(
@@ -104,6 +77,21 @@ def _zip(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
+def test_any_two_columns_of_celeba_make_a_data_set(
+    context: Context, sessions: sessionmaker[Session], tenant: uuid.UUID, upload: Uploader, tmp_path: Path
+) -> None:
+    pictures, tables = celeba("csv")
+    (tmp_path / "celeba.zip").write_bytes(zip_bytes(pictures | tables))
+    received = upload(tmp_path / "celeba.zip")
+    options = IntakeOptions(celeba=CelebaOptions(target="Smiling", attribute="Blond_Hair"))
+    with transaction(sessions) as session:
+        dataset_id = datasets.create(session, tenant, "celeba", received, options).id
+    check_dataset(context, dataset_id)
+    dataset = read_dataset(sessions, dataset_id)
+    assert (dataset.status, dataset.layout, dataset.classes) == ("ready", "celeba", ["not Smiling", "Smiling"])
+    assert dataset.attributes == [{"name": "Blond_Hair", "values": ["no", "yes"]}]
+
+
 def test_a_bad_archive_is_invalid_with_its_problems_and_leaves_nothing(
     context: Context,
     sessions: sessionmaker[Session],
@@ -134,47 +122,6 @@ def test_a_file_that_is_no_archive_is_invalid(
     assert read_dataset(sessions, dataset_id).status == "invalid"
 
 
-def test_an_intake_that_wants_too_much_memory_ends_as_invalid(
-    context: Context,
-    sessions: sessionmaker[Session],
-    new_dataset: Callable[[Path], uuid.UUID],
-    raw_archive: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hungry = "from worker import intake; from unittest.mock import patch\n" + (
-        "with patch('worker.intake._validate', lambda *_: bytearray(1 << 30)): raise SystemExit(intake.main())"
-    )
-    monkeypatch.setenv("MASKTUNE_INTAKE_MAX_MEMORY_BYTES", str(512 * 2**20))
-    dataset_id = new_dataset(raw_archive)
-    check_dataset(replace(context, intake=(sys.executable, "-c", hungry)), dataset_id)
-    dataset = read_dataset(sessions, dataset_id)
-    assert dataset.status == "invalid"
-    assert dataset.problems[0]["code"] == "intake_out_of_memory"
-
-
-def test_an_intake_that_takes_too_long_ends_as_invalid(
-    context: Context, sessions: sessionmaker[Session], new_dataset: Callable[[Path], uuid.UUID], raw_archive: Path
-) -> None:
-    settings = context.settings.model_copy(update={"intake_max_seconds": 0.3})
-    slow = replace(context, settings=settings, intake=(sys.executable, "-c", START + "time.sleep(60)"))
-    dataset_id = new_dataset(raw_archive)
-    check_dataset(slow, dataset_id)
-    assert read_dataset(sessions, dataset_id).problems[0]["code"] == "intake_timeout"
-
-
-def test_an_intake_that_crashes_is_tried_three_times(
-    context: Context, sessions: sessionmaker[Session], new_dataset: Callable[[Path], uuid.UUID], raw_archive: Path
-) -> None:
-    crashing = replace(context, intake=(sys.executable, "-c", START + "os.kill(os.getpid(), signal.SIGSEGV)"))
-    dataset_id = new_dataset(raw_archive)
-    for status in ("validating", "validating", "invalid"):
-        check_dataset(crashing, dataset_id)
-        assert read_dataset(sessions, dataset_id).status == status
-    error = read_dataset(sessions, dataset_id).error
-    assert error is not None
-    assert error["code"] == "attempts_exhausted"
-
-
 def test_a_data_set_deleted_meanwhile_stops_its_intake(
     context: Context,
     sessions: sessionmaker[Session],
@@ -183,7 +130,7 @@ def test_a_data_set_deleted_meanwhile_stops_its_intake(
     raw_archive: Path,
 ) -> None:
     dataset_id = new_dataset(raw_archive)
-    slow = replace(context, intake=(sys.executable, "-c", START + "time.sleep(60)"))
+    slow = replace(context, intake=(sys.executable, "-c", SLEEPER + "time.sleep(60)"))
     thread = threading.Thread(target=check_dataset, args=(slow, dataset_id))
     thread.start()
     wait_until(lambda: read_dataset(sessions, dataset_id).lease_token)
@@ -207,7 +154,7 @@ def test_a_checkpoint_becomes_safetensors_and_a_job_starts_from_it(
     checkpoint_id = new_checkpoint(tmp_path / "mine.pt")
     check_checkpoint(context, checkpoint_id)
     checkpoint = read_checkpoint(sessions, checkpoint_id)
-    assert (checkpoint.status, checkpoint.error) == ("ready", None)
+    assert (checkpoint.status, checkpoint.error, checkpoint.classes) == ("ready", None, None)
     assert checkpoint.content_sha256 is not None
     store.fetch(checkpoint.content_sha256, tmp_path / "content.safetensors")
     content = load_file(tmp_path / "content.safetensors")
@@ -219,6 +166,26 @@ def test_a_checkpoint_becomes_safetensors_and_a_job_starts_from_it(
     job = read_job(sessions, job_id)
     assert (job.status, job.error) == ("succeeded", None)
     assert "masktune.safetensors" in read_artifacts(sessions, job_id)
+
+
+def test_a_checkpoint_of_a_job_keeps_the_names_of_its_classes(
+    context: Context,
+    sessions: sessionmaker[Session],
+    store: ObjectStore,
+    new_checkpoint: Callable[[Path], uuid.UUID],
+    tmp_path: Path,
+) -> None:
+    state = build_model("small_cnn", 2).state_dict()
+    job = {"config": JobConfig(), "classes": ("land", "water"), "dataset_sha256": "0" * 64, "role": "masktune"}
+    save_checkpoint(tmp_path / "masktune.safetensors", state, **job)  # type: ignore[arg-type]
+    checkpoint_id = new_checkpoint(tmp_path / "masktune.safetensors")
+    check_checkpoint(context, checkpoint_id)
+    checkpoint = read_checkpoint(sessions, checkpoint_id)
+    assert (checkpoint.status, checkpoint.classes) == ("ready", ["land", "water"])
+    # The safetensors form says so too, so that it may be brought along once more.
+    assert checkpoint.content_sha256 is not None
+    store.fetch(checkpoint.content_sha256, tmp_path / "content.safetensors")
+    assert stated_classes(tmp_path / "content.safetensors") == ("land", "water")
 
 
 def test_a_checkpoint_of_another_shape_is_invalid_with_the_keys(

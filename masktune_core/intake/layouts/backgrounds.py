@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from masktune_core.intake.findings import Findings
-from masktune_core.intake.plan import Draft, DraftRow
+from masktune_core.intake.plan import Draft
 from masktune_core.intake.tree import Tree
 
 VARIANTS: Final = (
@@ -30,25 +30,25 @@ _NUMBERED: Final = re.compile(r"[0-9]{2}_(?=.)")
 
 def recognises(tree: Tree) -> bool:
     """Two of the variants' folders, so that a class folder of that name by chance is no Backgrounds Challenge."""
-    return len({name.split("/", 1)[0] for name in tree.files} & set(VARIANTS)) >= 2
+    return len({name.partition("/")[0] for name in tree.names()} & set(VARIANTS)) >= 2
 
 
 def read(tree: Tree, findings: Findings) -> Draft:
     """Classes in the order of their folder numbers."""
     own_training = any(
-        name.startswith(("train/", *(f"{folder}/train/" for folder in _TRAINING))) for name in tree.images
+        name.startswith(("train/", *(f"{folder}/train/" for folder in _TRAINING))) for _, name in tree.named_images()
     )
-    rows, folders = [], set()
-    for name in tree.images:
+    folders = {place[1] for _, name in tree.named_images() if (place := _place(name.split("/"), own_training))}
+    classes = tuple(dict.fromkeys(_NUMBERED.sub("", folder) for folder in sorted(folders)))
+    draft = Draft("backgrounds_challenge", tree, classes=classes or None)
+    for position, name in tree.named_images():
         place = _place(name.split("/"), own_training)
         if place is None:
             findings.warning("files_ignored", name, "in no folder of the Backgrounds Challenge and left out")
         else:
             split, folder = place
-            folders.add(folder)
-            rows.append(DraftRow(name, split, _NUMBERED.sub("", folder)))
-    classes = tuple(dict.fromkeys(_NUMBERED.sub("", folder) for folder in sorted(folders)))
-    return Draft("backgrounds_challenge", rows, classes=classes or None)
+            draft.add(position, split, _NUMBERED.sub("", folder))
+    return draft
 
 
 def _place(parts: list[str], own_training: bool) -> tuple[str, str] | None:

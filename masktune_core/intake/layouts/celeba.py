@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from masktune_core.config_intake import CelebaOptions
 from masktune_core.intake.findings import Findings
-from masktune_core.intake.plan import Draft, DraftRow
-from masktune_core.intake.table import Table
+from masktune_core.intake.plan import Draft
+from masktune_core.intake.table import open_table
 from masktune_core.intake.tree import Tree
 
 _ATTRIBUTES: Final = "list_attr_celeba.csv"
@@ -17,25 +17,17 @@ _SPLITS: Final = {"0": "train", "1": "val", "2": "test"}
 _VALUES: Final = {"-1": "no", "0": "no", "1": "yes"}
 
 
-@dataclass(frozen=True, slots=True)
-class CelebaOptions:
-    """Which of CelebA's 40 columns is the label, and which one forms groups with it (paper: hair against gender)."""
-
-    target: str = "Blond_Hair"
-    attribute: str = "Male"
-
-
 def recognises(tree: Tree) -> bool:
     """Both tables are there."""
-    return _ATTRIBUTES in tree.files and _PARTITION in tree.files
+    return _ATTRIBUTES in tree and _PARTITION in tree
 
 
 def read(tree: Tree, findings: Findings, options: CelebaOptions) -> Draft:
     """Classes are "not <target>" and "<target>"; the attribute reads no or yes."""
     classes = (f"not {options.target}", options.target)
-    draft = Draft("celeba", [], (options.attribute,), classes, {options.attribute: ("no", "yes")})
+    draft = Draft("celeba", tree, (options.attribute,), classes, {options.attribute: ("no", "yes")})
     split_of = _read_partition(tree, findings)
-    table = Table(tree, _ATTRIBUTES, findings)
+    table = open_table(tree, _ATTRIBUTES, findings)
     missing = table.lacks(_ID, options.target, options.attribute)
     if missing:
         findings.error("metadata_invalid", _ATTRIBUTES, f"has no column {', '.join(missing)}")
@@ -44,7 +36,9 @@ def read(tree: Tree, findings: Findings, options: CelebaOptions) -> Draft:
         return draft
     id_at, target_at, attribute_at = (table.columns.index(c) for c in (_ID, options.target, options.attribute))
     # The pictures lie below img_align_celeba/, once or twice, depending on who packed them.
-    place_of = {name.rsplit("/", 1)[-1]: name for name in reversed(tree.images)}
+    position_of: dict[str, int] = {}
+    for position, name in tree.named_images():
+        position_of.setdefault(name.rpartition("/")[2], position)
     seen: set[str] = set()
     for row in table.rows():
         where, image = f"{_ATTRIBUTES}:{row.line}", row.cells[id_at]
@@ -58,15 +52,15 @@ def read(tree: Tree, findings: Findings, options: CelebaOptions) -> Draft:
             findings.error("metadata_invalid", where, f"{options.target} and {options.attribute} must be -1 or 1")
         elif split is None:
             findings.error("missing_split", where, f"{image[:100]!r} has no line in {_PARTITION}")
-        elif image not in place_of:
+        elif image not in position_of:
             findings.error("missing_file", where, f"names {image[:100]!r}, which is not in the archive")
         else:
-            draft.rows.append(DraftRow(place_of[image], split, classes[target == "yes"], (attribute,)))
+            draft.add(position_of[image], split, classes[target == "yes"], (attribute,))
     return draft
 
 
 def _read_partition(tree: Tree, findings: Findings) -> dict[str, str]:
-    table = Table(tree, _PARTITION, findings)
+    table = open_table(tree, _PARTITION, findings)
     missing = table.lacks(_ID, "partition")
     if missing:
         findings.error("metadata_invalid", _PARTITION, f"has no column {', '.join(missing)}")

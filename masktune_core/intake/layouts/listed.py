@@ -12,26 +12,27 @@ class Listed:
 
     def __init__(self, tree: Tree, findings: Findings) -> None:
         self._tree, self._findings = tree, findings
-        self._seen: set[str] = set()
+        self._seen = bytearray(len(tree))
 
-    def find(self, text: str, where: str) -> str | None:
-        """The archive's name for what line `where` of a table calls `text`; None, and a note, if there is none."""
+    def find(self, text: str, where: str) -> int | None:
+        """The position of what line `where` of a table calls `text`; None, and a note, if there is no such file."""
         try:
             name = clean_name(text)
         except UnsafeNameError as error:
             self._findings.error("metadata_invalid", where, f"the file name {printable(text)!r} {error}")
             return None
-        if name not in self._tree.files:
+        position = self._tree.find(name)
+        if position is None:
             self._findings.error("missing_file", where, f"names {name!r}, which is not in the archive")
             return None
-        if name in self._seen:
+        if self._seen[position]:
             self._findings.error("duplicate_name", where, f"names {name!r} a second time")
             return None
-        self._seen.add(name)
-        return name
+        self._seen[position] = 1
+        return position
 
     def report_others(self, table: str) -> None:
         """Note the images that the table does not name; they are left aside."""
-        for name in self._tree.images:
-            if name not in self._seen:
+        for position, name in self._tree.named_images():
+            if not self._seen[position]:
                 self._findings.warning("files_ignored", name, f"not named in {table} and left out")

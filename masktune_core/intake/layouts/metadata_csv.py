@@ -7,9 +7,9 @@ from typing import Final
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.layouts import waterbirds
 from masktune_core.intake.layouts.listed import Listed
-from masktune_core.intake.plan import Draft, DraftRow
+from masktune_core.intake.plan import Draft
 from masktune_core.intake.splits import split_name
-from masktune_core.intake.table import Table, header_of
+from masktune_core.intake.table import header_of, open_table
 from masktune_core.intake.tree import Tree
 
 NAME: Final = "metadata.csv"
@@ -22,16 +22,16 @@ _MOST_ATTRIBUTES: Final = 100
 
 def recognises(tree: Tree) -> bool:
     """A metadata.csv that is not in the form of WILDS."""
-    if NAME not in tree.files:
+    if NAME not in tree:
         return False
     return set(_REQUIRED) <= set(header_of(tree, NAME)) or not waterbirds.recognises(tree)
 
 
 def read(tree: Tree, findings: Findings) -> Draft:
     """Take every row whose file, label and split are in order; note the others."""
-    table = Table(tree, NAME, findings)
+    table = open_table(tree, NAME, findings)
     attributes = tuple(dict.fromkeys(column for column in table.columns if column not in _NOT_ATTRIBUTES and column))
-    draft = Draft("metadata_csv", [], attributes)
+    draft = Draft("metadata_csv", tree, attributes[:_MOST_ATTRIBUTES])
     missing = table.lacks(*_REQUIRED)
     if not table.has_once(*dict.fromkeys(table.columns)):
         return draft
@@ -51,7 +51,7 @@ def read(tree: Tree, findings: Findings) -> Draft:
     listed = Listed(tree, findings)
     for row in table.rows():
         where = f"{NAME}:{row.line}"
-        name = listed.find(row.cells[name_at], where)
+        position = listed.find(row.cells[name_at], where)
         label, split = row.cells[label_at], split_name(row.cells[split_at])
         if not label:
             findings.error("metadata_invalid", where, "has no label")
@@ -60,8 +60,7 @@ def read(tree: Tree, findings: Findings) -> Draft:
         elif split is None:
             text = row.cells[split_at][:100]
             findings.error("split_unknown", where, f"split {text!r} is none of train, val, test, test:<name>")
-        if name is not None and label and split is not None:
-            values = tuple(row.cells[position] for position in attributes_at)
-            draft.rows.append(DraftRow(name, split, label, values))
+        if position is not None and label and split is not None:
+            draft.add(position, split, label, tuple(row.cells[column] for column in attributes_at))
     listed.report_others(NAME)
     return draft

@@ -6,8 +6,8 @@ from typing import Final
 
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.layouts.listed import Listed
-from masktune_core.intake.plan import Draft, DraftRow
-from masktune_core.intake.table import Table, header_of
+from masktune_core.intake.plan import Draft
+from masktune_core.intake.table import header_of, open_table
 from masktune_core.intake.tree import Tree
 
 _NAME: Final = "metadata.csv"
@@ -24,20 +24,20 @@ def recognises(tree: Tree) -> bool:
 
 def read(tree: Tree, findings: Findings) -> Draft:
     """Label = y, attribute `place`; splits 0, 1, 2 are train, val, test."""
-    table = Table(tree, _NAME, findings)
-    draft = Draft("waterbirds", [], ("place",), _CLASSES, {"place": _PLACES})
+    table = open_table(tree, _NAME, findings)
+    draft = Draft("waterbirds", tree, ("place",), _CLASSES, {"place": _PLACES})
     if not table.has_once(*_COLUMNS):
         return draft
     name_at, y_at, split_at, place_at = (table.columns.index(column) for column in _COLUMNS)
     listed = Listed(tree, findings)
     for row in table.rows():
         where = f"{_NAME}:{row.line}"
-        name = listed.find(row.cells[name_at], where)
+        position = listed.find(row.cells[name_at], where)
         label = _decode(row.cells[y_at], _CLASSES, "metadata_invalid", "y", where, findings)
         split = _decode(row.cells[split_at], _SPLITS, "split_unknown", "split", where, findings)
         place = _decode(row.cells[place_at], _PLACES, "metadata_invalid", "place", where, findings)
-        if name is not None and label is not None and split is not None and place is not None:
-            draft.rows.append(DraftRow(name, split, label, (place,)))
+        if position is not None and label is not None and split is not None and place is not None:
+            draft.add(position, split, label, (place,))
     listed.report_others(_NAME)
     return draft
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
 
+from tests.masktune_core.archives import zip_bytes
+from tests.masktune_core.downloads import celeba
 from tests.web.browser.conftest import Watched
 from tests.web.browser.stack import Stack
 
@@ -60,6 +62,22 @@ def test_a_dropped_archive_becomes_a_data_set_although_the_connection_breaks(
     expect(page.locator("#tiles li").first).to_contain_text("square=")
     page.get_by_role("combobox", name="Class").select_option("5-9")
     expect(page.locator("#tiles span", has_text="0-4")).to_have_count(0)
+
+
+def test_what_an_archive_leaves_open_is_asked_for_under_options(page: Page, stack: Stack, tmp_path: Path) -> None:
+    pictures, tables = celeba("csv")
+    (tmp_path / "celeba.zip").write_bytes(zip_bytes(pictures | tables))
+    page.goto(f"{stack.url}/datasets")
+    page.get_by_label("Drop an archive here").set_input_files(tmp_path / "celeba.zip")
+    expect(page.get_by_label("CelebA: label")).to_be_hidden()
+    page.get_by_text("Options").click()
+    page.get_by_label("CelebA: label").fill("Smiling")
+    with page.expect_request(lambda request: request.url.endswith("/v1/datasets")) as sent:
+        page.get_by_role("button", name="Upload and check").click()
+    body = sent.value.post_data_json
+    assert body is not None
+    assert body["options"] == {"celeba": {"target": "Smiling"}}
+    expect(page.get_by_role("img", name=re.compile("^not Smiling, ")).first).to_be_visible(timeout=30_000)
 
 
 def test_a_broken_archive_is_told_in_full(page: Page, stack: Stack, tmp_path: Path) -> None:

@@ -139,7 +139,13 @@ async function create(form, uploadId) {
   const body = { upload_id: uploadId };
   for (const element of form.elements) {
     if (!element.name || element.type === "file") continue;
-    body[element.name] = element.type === "number" ? Number(element.value) : element.value;
+    if (!element.required && element.value === "") continue; // the API's default
+    // "options.celeba.target" stands for a field inside a field.
+    const path = element.name.split(".");
+    const last = path.pop();
+    let place = body;
+    for (const part of path) place = place[part] ??= {};
+    place[last] = element.type === "number" ? Number(element.value) : element.value;
   }
   const answer = await fetch(form.dataset.upload, {
     method: "POST",
