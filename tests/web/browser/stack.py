@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -41,6 +42,7 @@ class Stack:
             self.tenant_id = tenants.get_or_create(session, self.tenant).id
             self.key_row, self.key = api_keys.create(session, self.tenant_id, "browser tests")
         self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
+        self.worker: Worker | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._end_streams: Callable[[], None] = lambda: None
@@ -93,6 +95,21 @@ class Stack:
         """Until the job has succeeded."""
         job = wait_finished(self.sessions, job_id, 120)
         assert job.status == "succeeded", job.error
+
+    def set_status(self, job_id: uuid.UUID, status: str) -> None:
+        """Have the database say that the job is in this state."""
+        with transaction(self.sessions) as session:
+            session.execute(text("update jobs set status = :status where id = :id"), {"status": status, "id": job_id})
+
+    @contextmanager
+    def nobody_working(self) -> Iterator[None]:
+        """The worker stands still: what is queued stays queued."""
+        assert self.worker is not None
+        self.worker.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.worker.process.send_signal(signal.SIGCONT)
 
     def twin(self, job_id: uuid.UUID, **changes: str) -> uuid.UUID:
         """A second finished job with the same results but another seed, without running it; `changes` are columns."""
@@ -153,7 +170,7 @@ def running(database_url: str, redis_url: str, folder: Path) -> Iterator[Stack]:
     engine = make_engine(database_url)
     stack = Stack(settings, folder, session_factory(engine))
     command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-P", "threads", *_WORKER]
-    worker = Worker(command, environment, folder / "worker.log")
+    stack.worker = worker = Worker(command, environment, folder / "worker.log")
     try:
         stack.start_api()
         try:
