@@ -143,7 +143,7 @@ def test_the_list_is_filtered_without_leaving_the_page(page: Page, stack: Stack,
 def test_a_clone_starts_with_the_same_settings(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
     page.goto(f"{stack.url}/jobs/{finished_job}")
     page.get_by_role("link", name="Clone").click()
-    expect(page.get_by_label("ERM epochs")).to_have_value("6")
+    expect(page.get_by_label("ERM epochs")).to_have_value("3")
     expect(page.get_by_label("Preset")).to_have_value("biased_mnist")
     expect(page.get_by_label("Name", exact=True)).to_have_value("The finished one")
 
