@@ -55,7 +55,7 @@ def job_list(
         "filters": filters,
     }
     if request.headers.get("HX-Request"):
-        return render(request, "jobs/rows.html", **values)
+        return render(request, "jobs/rows.html" if filters.after else "jobs/filtered.html", **values)
     filtered = any((filters.status, filters.dataset, filters.name))
     return render(request, "jobs/list.html", **values, datasets=choices, statuses=STATUSES, filtered=filtered)
 

@@ -63,6 +63,15 @@ def finished_job(stack: Stack, dataset_id: uuid.UUID) -> uuid.UUID:
     return job_id
 
 
+@pytest.fixture
+def running_job(stack: Stack, finished_job: uuid.UUID) -> Iterator[uuid.UUID]:
+    """A job that runs, says the database; its events come from the test."""
+    job_id = stack.twin(finished_job, status="running", name="Under way")
+    yield job_id
+    stack.set_status(job_id, "cancelled")
+    stack.client.delete(f"/v1/jobs/{job_id}").raise_for_status()
+
+
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     path = find()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from persistence import events
@@ -21,14 +20,6 @@ SEEN = """
 }
 """
 UNSEEN = 'Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true })'
-
-
-@pytest.fixture
-def running_job(stack: Stack, finished_job: uuid.UUID) -> Iterator[uuid.UUID]:
-    """A job that runs, says the database; its events come from the test."""
-    job_id = stack.twin(finished_job, status="running", name="Under way")
-    yield job_id
-    stack.set_status(job_id, "cancelled")
 
 
 def tell(stack: Stack, job_id: uuid.UUID, *told: tuple[str, Mapping[str, Any]]) -> None:
