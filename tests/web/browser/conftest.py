@@ -66,7 +66,7 @@ def finished_job(stack: Stack, dataset_id: uuid.UUID) -> uuid.UUID:
 @pytest.fixture
 def running_job(stack: Stack, finished_job: uuid.UUID) -> Iterator[uuid.UUID]:
     """A job that runs, says the database; its events come from the test."""
-    job_id = stack.twin(finished_job, status="running", name="Under way")
+    job_id = stack.under_way(finished_job, "Under way")
     yield job_id
     stack.set_status(job_id, "cancelled")
     stack.client.delete(f"/v1/jobs/{job_id}").raise_for_status()
@@ -96,7 +96,12 @@ class Watched:
         self.allowed.append(pattern)
 
     def watch(self, page: Page) -> None:
-        page.on("console", lambda message: self._complain(message.type in ("error", "warning"), message.text))
+        page.on(
+            "console",
+            lambda message: self._complain(
+                message.type in ("error", "warning"), f"{message.text} at {message.location.get('url')} of {page.url}"
+            ),
+        )
         page.on("pageerror", lambda error: self._complain(True, f"uncaught: {error}"))
         page.on("request", lambda request: self._complain(not self._is_ours(request.url), f"asked {request.url}"))
 

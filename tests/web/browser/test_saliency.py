@@ -14,7 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.web.browser.conftest import SCREENSHOTS
 from tests.web.browser.stack import Stack
-from tests.web.browser.test_look import PHONE, fold_menu, violations
+from tests.web.browser.test_look import PHONE, violations
 
 Open = Callable[..., BrowserContext]
 
@@ -261,13 +261,11 @@ def test_nobody_is_kept_out_of_the_images(
     page = open_context(storage_state=logged_in, color_scheme=scheme, reduced_motion="reduce").new_page()
     page.goto(address.replace("/samples", "/insight"), wait_until="networkidle")
     found = violations(page)
-    fold_menu(page)
     page.screenshot(path=SCREENSHOTS / f"insight-{scheme}.png", full_page=True)
     page.goto(f"{address}?view=before", wait_until="networkidle")
     found += violations(page)
     for number in range(2):
         page.locator("[data-pick]").nth(number).check()
-    fold_menu(page)
     page.screenshot(path=SCREENSHOTS / f"samples-{scheme}.png")
     page.locator(".tile").first.click()
     expect(page.locator("#sample-dialog")).to_be_visible()
