@@ -60,6 +60,7 @@ def test_a_job_that_failed_and_was_resumed_while_nobody_looked_is_followed_on(
     )
     page.evaluate(SEEN, "visible")
     expect(log).to_contain_text("Attempt 2 on cpu")
+    page.wait_for_timeout(1_500)  # by then the page is done with what it heard of, and shows only what it still follows
     tell(stack, running_job, warning("after it went on"))
     expect(log).to_contain_text("after it went on")
     assert len(opened) == 2, "one stream before, and one after"
