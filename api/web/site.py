@@ -19,6 +19,7 @@ from api.web.login.endpoints import router as login
 from api.web.middleware import PageMiddleware
 from api.web.report.endpoints import router as report
 from api.web.saliency.pages import router as saliency
+from api.web.uploads.checking import router as upload_checks
 from api.web.visitors import LoginNeeded, require_visitor, to_login
 
 start = APIRouter(include_in_schema=False)
@@ -34,6 +35,7 @@ _ROUTERS = (
     start,
     assets,
     login,
+    upload_checks,
     dataset_list,
     datasets,
     checkpoints,

@@ -145,3 +145,22 @@ def test_a_list_goes_on(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:
         rows = visitor.get(more, headers={"HX-Request": "true"}).text
         assert set(re.findall(rf'href="/{noun}/([0-9a-f-]{{36}})"', first + rows)) == made
         assert visitor.get(f"/{noun}?after=nonsense").status_code == 422
+
+
+def test_the_fields_of_an_upload_are_checked_as_they_will_be(
+    visitor: TestClient,
+) -> None:
+    token = {"X-CSRF-Token": csrf_of(visitor)}
+
+    def problems(noun: str, **fields: str) -> dict[str, str]:
+        answer = visitor.post(f"/{noun}/check", data=fields, headers=token).json()
+        return {each["place"]: each["detail"] for each in answer["problems"]}
+
+    assert problems("datasets", name="digits") == {}
+    assert set(problems("datasets", name="")) == {"name"}
+    fine = {"name": "weights", "architecture": "resnet18", "num_classes": "2"}
+    assert problems("checkpoints", **fine) == {}
+    found = problems("checkpoints", **(fine | {"architecture": "resnet81", "num_classes": "1"}))
+    assert set(found) == {"architecture", "num_classes"}
+    assert "resnet18" in found["architecture"]
+    assert visitor.post("/datasets/check", data={"name": "digits"}).status_code == 403

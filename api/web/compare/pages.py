@@ -53,7 +53,7 @@ def compare_samples(
     second: Cursor,
     after: After = None,
 ) -> Response:
-    """Images whose final prediction differs, some at a time; the first part counts them."""
+    """Images whose final prediction differs, some at a time; the first part counts them. Without script, as a page."""
     one, other = (_job(session, visitor, text) for text in (first, second))
     page = differences.page(session, one.id, other.id, after=after, limit=_TILES)
     sets = [
@@ -68,9 +68,11 @@ def compare_samples(
         "classes": list(sets[0].classes) if sets else [],
         "pictures": len(sets) == 2,
     }
-    if after is not None:
-        return render(request, "compare/tiles.html", **values)
-    return render(request, "compare/samples.html", **values, counts=differences.counts(session, one.id, other.id))
+    part = "compare/tiles.html"
+    if after is None:
+        part = "compare/samples.html"
+        values["counts"] = differences.counts(session, one.id, other.id)
+    return render(request, part if request.headers.get("HX-Request") else "compare/images.html", **values)
 
 
 def _job(session: Session, visitor: Visitor, text: str) -> Job:

@@ -33,7 +33,7 @@ def dataset_page(request: Request, session: Transaction, visitor: Visited, datas
     dataset = datasets.get(session, visitor.tenant_id, dataset_id)
     values: dict[str, Any] = {"dataset": dataset}
     if dataset.status == "ready":
-        splits = sorted((dataset.summary or {}).get("splits", {}), key=split_order)
+        splits = _splits(dataset)
         split = "train" if "train" in splits else ""
         values |= {"splits": splits, "classes": counts(dataset, "classes"), "groups": counts(dataset, "groups")}
         values |= _tiles(session, dataset, split=split)
@@ -61,10 +61,14 @@ def dataset_tiles(
     label: Annotated[str, Query(pattern="^[0-9]{0,9}$")] = "",
     after: Number = None,
 ) -> Response:
-    """Some images of a split and class, for the grid."""
+    """Some images of a split and class, for the grid; without script a page of its own."""
     dataset = require_dataset(datasets.get(session, visitor.tenant_id, dataset_id))
     found = _tiles(session, dataset, split=split, label=int(label) if label else None, after=after)
-    return render(request, "datasets/tiles.html", dataset=dataset, **found)
+    if not request.headers.get("HX-Request"):
+        return render(request, "datasets/images.html", dataset=dataset, splits=_splits(dataset), **found)
+    return render(
+        request, "datasets/tiles.html" if after is not None else "datasets/filtered.html", dataset=dataset, **found
+    )
 
 
 @router.post("/datasets/{dataset_id}/delete")
@@ -72,6 +76,10 @@ def delete_dataset(session: Transaction, visitor: Changing, dataset_id: DatasetI
     """Delete it, and go back to the list."""
     datasets.delete(session, visitor.tenant_id, dataset_id)
     return RedirectResponse("/datasets", status_code=303)
+
+
+def _splits(dataset: Dataset) -> list[str]:
+    return sorted((dataset.summary or {}).get("splits", {}), key=split_order)
 
 
 def _tiles(

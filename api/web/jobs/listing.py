@@ -57,7 +57,7 @@ def job_list(
         "filters": filters,
     }
     if request.headers.get("HX-Request"):
-        return render(request, "jobs/rows.html", **values)
+        return render(request, "jobs/rows.html" if filters.after else "jobs/filtered.html", **values)
     filtered = any((filters.status, filters.dataset, filters.name))
     newest = datasets.list_page(session, visitor.tenant_id, limit=MOST).rows
     choices = with_named(newest, [chosen])

@@ -24,7 +24,7 @@ from api.web.templates import render
 from api.web.visitors import Changing, Visited, Visitor
 from masktune_core.config import JobConfig
 from persistence import datasets, events, jobs, metrics, stages
-from persistence.event_types import LAST_TYPES, EventType
+from persistence.event_types import EventType
 from persistence.tables import Job
 from persistence.transitions import ACTIVE, FINISHED, LEGAL
 
@@ -38,7 +38,7 @@ def job_page(request: Request, session: Transaction, visitor: Visited, job_id: J
     """What the job found, or how it goes."""
     job = jobs.get(session, visitor.tenant_id, job_id)
     values = _values(session, visitor, job)
-    values |= {"event_types": get_args(EventType), "last_types": sorted(LAST_TYPES)}
+    values["event_types"] = get_args(EventType)
     if job.status == "succeeded":
         values |= result_values(session, services_of(request).store, job, values["dataset"])
         values |= insight_values(session, job)

@@ -23,6 +23,8 @@ VIEWS = (
     ("after", "Heatmap after"),
     ("all", "All five"),
 )
+WITHOUT_IMAGES = tuple(view for view in VIEWS if view[0] == "mask")
+"""What can still be drawn once the data set is deleted."""
 SORTS = (
     ("index", "Number"),
     ("masked_fraction", "Masked fraction"),
@@ -48,6 +50,6 @@ def samples_page(request: Request, session: Transaction, visitor: Visited, job_i
         splits=[(split, split) for split in sample_counts.splits(session, job.id)],
         total=sample_counts.total(session, job.id),
         finished=job.status in FINISHED,
-        views=VIEWS,
+        views=VIEWS if dataset else WITHOUT_IMAGES,
         sorts=SORTS,
     )

@@ -31,8 +31,10 @@ SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 
 @pytest.fixture(scope="package")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few hundred real digits with a shortcut."""
-    return make_biased_mnist(tmp_path_factory.mktemp("raw") / "digits.zip", train=600, val=100, test=100)
+    """Some real digits with a shortcut: as few as a small network learns it from, and can be cured of."""
+    return make_biased_mnist(
+        tmp_path_factory.mktemp("raw") / "digits.zip", conflicting=0.005, train=1200, val=100, test=100
+    )
 
 
 @pytest.fixture(scope="package")
@@ -54,11 +56,20 @@ def dataset_id(stack: Stack, archive: Path) -> uuid.UUID:
 
 @pytest.fixture(scope="package")
 def finished_job(stack: Stack, dataset_id: uuid.UUID) -> uuid.UUID:
-    """A job that ran for real, in some seconds of training: enough to fall for the shortcut."""
-    config = {"erm": {"epochs": 6, "batch_size": 16}, "finetune": {"epochs": 2}}
+    """A job that ran for real, in some seconds of training: enough to fall for the shortcut, and to be cured of it."""
+    config = {"erm": {"epochs": 3, "batch_size": 16}, "finetune": {"epochs": 2}}
     job_id = stack.submit(dataset_id, name="The finished one", config=config)
     stack.wait(job_id)
     return job_id
+
+
+@pytest.fixture
+def running_job(stack: Stack, finished_job: uuid.UUID) -> Iterator[uuid.UUID]:
+    """A job that runs, says the database; its events come from the test."""
+    job_id = stack.under_way(finished_job, "Under way")
+    yield job_id
+    stack.set_status(job_id, "cancelled")
+    stack.client.delete(f"/v1/jobs/{job_id}").raise_for_status()
 
 
 @pytest.fixture(scope="package")
@@ -85,7 +96,12 @@ class Watched:
         self.allowed.append(pattern)
 
     def watch(self, page: Page) -> None:
-        page.on("console", lambda message: self._complain(message.type in ("error", "warning"), message.text))
+        page.on(
+            "console",
+            lambda message: self._complain(
+                message.type in ("error", "warning"), f"{message.text} at {message.location.get('url')} of {page.url}"
+            ),
+        )
         page.on("pageerror", lambda error: self._complain(True, f"uncaught: {error}"))
         page.on("request", lambda request: self._complain(not self._is_ours(request.url), f"asked {request.url}"))
 

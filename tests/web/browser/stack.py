@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -41,6 +42,7 @@ class Stack:
             self.tenant_id = tenants.get_or_create(session, self.tenant).id
             self.key_row, self.key = api_keys.create(session, self.tenant_id, "browser tests")
         self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
+        self.worker: Worker | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._end_streams: Callable[[], None] = lambda: None
@@ -72,15 +74,15 @@ class Stack:
             _, token = login_links.create(session, self.tenant_id)
         return f"{self.url}/login/link?token={token}"
 
-    def upload(self, archive: Path, name: str) -> uuid.UUID:
-        """A data set of this archive, ready."""
+    def upload(self, archive: Path, name: str, status: str = "ready") -> uuid.UUID:
+        """A data set of this archive, once its check has come to that."""
         sent = self.client.put(f"/v1/uploads/{archive.name}", content=archive.read_bytes()).json()
         made = self.client.post("/v1/datasets", json={"name": name, "upload_id": sent["id"]}).json()
         deadline = time.monotonic() + 60
         while (found := self.client.get(f"/v1/datasets/{made['id']}").json())["status"] == "validating":
             assert time.monotonic() < deadline, "the data set was not checked"
             time.sleep(0.1)
-        assert found["status"] == "ready", found
+        assert found["status"] == status, found
         return uuid.UUID(made["id"])
 
     def submit(self, dataset_id: uuid.UUID, **body: object) -> uuid.UUID:
@@ -93,6 +95,21 @@ class Stack:
         """Until the job has succeeded."""
         job = wait_finished(self.sessions, job_id, 120)
         assert job.status == "succeeded", job.error
+
+    def set_status(self, job_id: uuid.UUID, status: str) -> None:
+        """Have the database say that the job is in this state."""
+        with transaction(self.sessions) as session:
+            session.execute(text("update jobs set status = :status where id = :id"), {"status": status, "id": job_id})
+
+    @contextmanager
+    def nobody_working(self) -> Iterator[None]:
+        """The worker stands still: what is queued stays queued."""
+        assert self.worker is not None
+        self.worker.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.worker.process.send_signal(signal.SIGCONT)
 
     def twin(self, job_id: uuid.UUID, **changes: str) -> uuid.UUID:
         """A second finished job with the same results but another seed, without running it; `changes` are columns."""
@@ -115,6 +132,33 @@ class Stack:
                 text("update samples set predicted_after = 1 - predicted_after where job_id = :id and index % 50 = 0"),
                 {"id": copy},
             )
+        return copy
+
+    def under_way(self, job_id: uuid.UUID, name: str) -> uuid.UUID:
+        """A copy of a finished job as it was in its second epoch; nothing works on it, and no lease of it runs out."""
+        copy = self.twin(job_id, status="running", name=name)
+        progress = {"stage": "training_erm", "iteration": 0, "epoch": 2, "epochs": 3, "step": 20, "steps": 75}
+        statements = (
+            "delete from events where job_id = :id and seq > (select min(seq) from events"
+            " where job_id = :id and type = 'job.epoch')",
+            "delete from stage_transitions where job_id = :id and stage not in ('preparing', 'training_erm')",
+            "delete from metrics where job_id = :id and (stage <> 'training_erm' or epoch > 1)",
+            "delete from artifacts where job_id = :id",
+            "delete from samples where job_id = :id",
+            "delete from sample_counts where job_id = :id",
+            "update jobs set event_seq = (select max(seq) from events where job_id = :id), stage = 'training_erm',"
+            " finished_at = null, progress = cast(:progress as jsonb) where id = :id",
+        )
+        with transaction(self.sessions) as session:
+            for statement in statements:
+                session.execute(text(statement), {"id": copy, "progress": json.dumps(progress | {"loss": 0.21})})
+        return copy
+
+    def without_dataset(self, job_id: uuid.UUID, name: str) -> uuid.UUID:
+        """A copy of a finished job whose data set was deleted since."""
+        copy = self.twin(job_id, name=name)
+        with transaction(self.sessions) as session:
+            session.execute(text("update jobs set dataset_id = null where id = :id"), {"id": copy})
         return copy
 
     def change_manifest(self, job_id: uuid.UUID, **values: str) -> None:
@@ -153,7 +197,7 @@ def running(database_url: str, redis_url: str, folder: Path) -> Iterator[Stack]:
     engine = make_engine(database_url)
     stack = Stack(settings, folder, session_factory(engine))
     command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-P", "threads", *_WORKER]
-    worker = Worker(command, environment, folder / "worker.log")
+    stack.worker = worker = Worker(command, environment, folder / "worker.log")
     try:
         stack.start_api()
         try:

@@ -114,6 +114,14 @@ def test_a_waiting_job_is_paused_resumed_and_cancelled_at_once(
     stack.client.post(f"/v1/jobs/{busy[0]}/cancel").raise_for_status()
 
 
+def test_a_finished_job_tells_first_what_it_repaired(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
+    page.goto(f"{stack.url}/jobs/{finished_job}")
+    words = page.locator(".words").text_content() or ""
+    before, after = map(int, re.findall(r"Worst group from (\d+) % to (\d+) %", words)[0])
+    assert after - before >= 30, words
+    expect(page.get_by_text("looks like a shortcut").first).to_be_visible()
+
+
 def test_a_threshold_is_picked_by_keyboard_and_told(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
     page.goto(f"{stack.url}/jobs/{finished_job}")
     told = page.locator("figure[data-split='test:biased'] [data-realised]")
@@ -144,7 +152,7 @@ def test_the_list_is_filtered_without_leaving_the_page(page: Page, stack: Stack,
 def test_a_clone_starts_with_the_same_settings(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:
     page.goto(f"{stack.url}/jobs/{finished_job}")
     page.get_by_role("link", name="Clone").click()
-    expect(page.get_by_label("ERM epochs")).to_have_value("6")
+    expect(page.get_by_label("ERM epochs")).to_have_value("3")
     expect(page.get_by_label("Preset")).to_have_value("biased_mnist")
     expect(page.get_by_label("Name", exact=True)).to_have_value("The finished one")
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from persistence.database import transaction
 from tests.web.browser.conftest import SCREENSHOTS
 from tests.web.browser.stack import Stack
-from tests.web.browser.test_look import PHONE, fold_menu, violations
+from tests.web.browser.test_look import PHONE, violations
 
 Open = Callable[..., BrowserContext]
 
@@ -27,16 +27,20 @@ def address(stack: Stack, finished_job: uuid.UUID) -> str:
 
 
 def shown(page: Page) -> list[int]:
-    """Numbers of the images in the document, in the order of the eye."""
-    indices = "(cells) => cells.sort((a, b) => a.dataset.number - b.dataset.number)"
-    numbers: list[int] = page.eval_on_selector_all(
-        ".cell", f"(cells) => ({indices})(cells).map((cell) => Number(cell.querySelector('button').dataset.index))"
+    """Numbers of the images in the document, in its order, which must be that of the eye."""
+    cells: list[list[int]] = page.eval_on_selector_all(
+        ".cell",
+        "(cells) => cells.map((cell) => [+cell.dataset.number, +cell.querySelector('button').dataset.index])",
     )
-    return numbers
+    places = [place for place, _ in cells]
+    assert places == sorted(places)
+    return [index for _, index in cells]
 
 
 def total(page: Page) -> int:
+    """How many images fit; the first of them are there then."""
     expect(page.locator("#sample-count")).to_have_text(re.compile(r"^[\d,]+ images?$"))
+    expect(page.locator("#sample-grid")).not_to_have_attribute("aria-busy", "true")
     return int((page.locator("#sample-count").text_content() or "").split()[0].replace(",", ""))
 
 
@@ -72,15 +76,25 @@ def test_filters_and_sorts_agree_with_the_api_and_stand_in_the_address(
     expect(page.get_by_label("Order")).to_have_value("asc")
 
 
-def test_keys_switch_the_view_of_all_images(page: Page, address: str) -> None:
+def test_keys_switch_the_view_only_while_the_focus_is_on_it_or_on_an_image(page: Page, address: str) -> None:
     page.goto(f"{address}?split=train")
     image = page.locator(".tile img").first
+    expect(image).to_have_attribute("src", re.compile("view=original"))
+    page.keyboard.press("2")
+    page.get_by_label("Class").focus()
+    page.keyboard.press("2")
+    expect(page).to_have_url(f"{address}?split=train")
+    page.locator(".tile").first.focus()
     for key, wanted in (("2", "view=heatmap&model=before"), ("3", "view=mask"), ("5", "view=heatmap&model=after")):
         page.keyboard.press(key)
         expect(image).to_have_attribute("src", re.compile(re.escape(wanted)))
     page.keyboard.press("6")
     expect(page.locator(".cell").first.locator("img")).to_have_count(5)
     expect(page).to_have_url(re.compile("view=all"))
+    page.locator("#sample-views input:checked").focus()
+    page.keyboard.press("3")
+    expect(image).to_have_attribute("src", re.compile("view=mask"))
+    expect(page.locator("#sample-views input:checked")).to_be_focused()
 
 
 def test_scrolling_keeps_few_images_in_the_document_and_misses_none(page: Page, address: str) -> None:
@@ -96,6 +110,11 @@ def test_scrolling_keeps_few_images_in_the_document_and_misses_none(page: Page, 
             break
     assert len(seen) == wanted
     assert most < 200
+    # And back up again, a little at a time, so that tiles come in before those that are there.
+    for _ in range(12):
+        page.evaluate("window.scrollBy(0, -innerHeight / 3)")
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        shown(page)
 
 
 def test_an_image_is_gone_through_by_keyboard(page: Page, address: str) -> None:
@@ -169,7 +188,7 @@ def test_picked_images_outlive_the_filters_and_are_taken_away_alone(
     page.keyboard.press("Escape")
     expect(bar).to_contain_text("3 images picked")
     page.get_by_label("Split").select_option("test:original")
-    expect(page.locator("#sample-count")).not_to_have_text(f"{everything} images")
+    expect(page.locator("#sample-count")).not_to_have_text(f"{everything:,} images")
     total(page)
     other = shown(page)[0]
     page.get_by_label(f"Pick image {other}", exact=True).check()
@@ -208,7 +227,7 @@ def test_the_list_begins_where_one_asks_and_knows_both_confidences(
     begin.fill("500")
     begin.press("Enter")
     expect(page.locator(".cell").first.locator("button")).to_have_attribute("data-index", "500")
-    expect(page.locator("#sample-count")).to_have_text(f"{everything} images, shown from there on")
+    expect(page.locator("#sample-count")).to_have_text(f"{everything:,} images, shown from there on")
     expect(page).to_have_url(re.compile(r"start=500$"))
     page.get_by_label("Sort by").select_option("masked_fraction")
     expect(begin).to_have_value("")
@@ -249,13 +268,11 @@ def test_nobody_is_kept_out_of_the_images(
     page = open_context(storage_state=logged_in, color_scheme=scheme, reduced_motion="reduce").new_page()
     page.goto(address.replace("/samples", "/insight"), wait_until="networkidle")
     found = violations(page)
-    fold_menu(page)
     page.screenshot(path=SCREENSHOTS / f"insight-{scheme}.png", full_page=True)
     page.goto(f"{address}?view=before", wait_until="networkidle")
     found += violations(page)
     for number in range(2):
         page.locator("[data-pick]").nth(number).check()
-    fold_menu(page)
     page.screenshot(path=SCREENSHOTS / f"samples-{scheme}.png")
     page.locator(".tile").first.click()
     expect(page.locator("#sample-dialog")).to_be_visible()

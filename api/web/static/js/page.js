@@ -1,4 +1,5 @@
 // On every page: times that stay fresh, messages for what went wrong, confirmation of what cannot be undone, copying.
+import { reason, UNREACHABLE } from "./problems.js";
 import { toast } from "./toast.js";
 import { refreshTimes } from "./times.js";
 
@@ -7,15 +8,25 @@ setInterval(refreshTimes, 15_000);
 document.addEventListener("htmx:responseError", (event) => {
   const answer = event.detail.xhr;
   if (answer.status === 401) return; // the login page is on its way
-  let text = `The server answered ${answer.status}.`;
+  if (answer.status === 404 && event.target.matches("[data-polls]")) {
+    leave(event.target);
+    return;
+  }
+  let problem = null;
   try {
-    text = JSON.parse(answer.responseText).detail;
+    problem = JSON.parse(answer.responseText);
   } catch {
     // Not a problem document: the status has to do.
   }
-  toast(text, "bad");
+  toast(reason(answer.status, problem), "bad");
 });
-document.addEventListener("htmx:sendError", () => toast("The server cannot be reached.", "bad"));
+document.addEventListener("htmx:sendError", () => toast(UNREACHABLE, "bad"));
+
+// What was asked about every few seconds has been deleted, perhaps by somebody else.
+function leave(element) {
+  if (element.matches("tr")) element.remove();
+  else window.location.reload(); // the page says that there is no such thing
+}
 
 document.addEventListener("submit", (event) => {
   const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;

@@ -1,28 +1,37 @@
 // One image, large: heatmaps over it, what was masked, and what the models said. ← and → go through the selection.
+import { getJson } from "./problems.js";
 import { className, inWords, percent, picture } from "./sample-tile.js";
+import { toast } from "./toast.js";
 
 const MOST_CLASSES = 10;
 
 export class SampleDialog {
   constructor(element, { base, classes, picks, neighbour, changed, closed }) {
     Object.assign(this, { element, base, classes, picks, neighbour, changed });
-    this.sample = null;
+    this.index = null; // of the image that is asked for
+    this.sample = null; // what is shown of it; null when it could not be fetched
     this.run = 0;
+    this.stepping = false;
     const opacity = element.querySelector("#sample-opacity");
     const blend = () => {
       for (const image of element.querySelectorAll(".overlay")) image.style.opacity = opacity.value / 100;
     };
-    opacity.addEventListener("input", blend);
-    blend();
-    element.querySelector("[data-dialog-pick]").addEventListener("change", () => {
-      if (this.sample) picks.toggle(this.sample.index);
+    opacity?.addEventListener("input", blend);
+    if (opacity) blend();
+    this.find("[data-dialog-pick]").addEventListener("change", () => picks.toggle(this.sample.index));
+    this.find("[data-dialog-again]").addEventListener("click", () => this.show(this.index));
+    for (const step of [-1, 1]) this.button(step).addEventListener("click", () => this.step(step));
+    this.find("[data-close]").addEventListener("click", () => element.close());
+    // A click beside the sheet closes it; one that began on the sheet, as when a slider is drawn too far, does not.
+    let beganBeside = false;
+    element.addEventListener("pointerdown", (event) => {
+      beganBeside = event.target === element;
     });
-    for (const button of element.querySelectorAll("[data-step]")) {
-      button.addEventListener("click", () => this.step(Number(button.dataset.step)));
-    }
-    element.querySelector("[data-close]").addEventListener("click", () => element.close());
-    element.addEventListener("click", (event) => event.target === element && element.close());
-    element.addEventListener("close", () => closed(this.sample?.index ?? null));
+    element.addEventListener("click", (event) => beganBeside && event.target === element && element.close());
+    element.addEventListener("close", () => {
+      this.run += 1; // an answer that comes now must not open it again
+      closed(this.index);
+    });
     element.addEventListener("keydown", (event) => {
       if (event.target === opacity || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "x" && this.sample) this.picks.toggle(this.sample.index);
@@ -33,8 +42,16 @@ export class SampleDialog {
     });
   }
 
+  find(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  button(step) {
+    return this.find(`[data-step="${step}"]`);
+  }
+
   showPick() {
-    if (this.sample) this.element.querySelector("[data-dialog-pick]").checked = this.picks.has(this.sample.index);
+    if (this.sample) this.find("[data-dialog-pick]").checked = this.picks.has(this.sample.index);
   }
 
   get isOpen() {
@@ -47,48 +64,74 @@ export class SampleDialog {
 
   async show(index) {
     const asked = ++this.run;
-    const answer = await fetch(`${this.base}/${index}`, { headers: { Accept: "application/json" } });
+    this.index = index;
+    let sample = null;
+    let problem = "";
+    try {
+      sample = await getJson(`${this.base}/${index}`);
+    } catch (error) {
+      problem = error.message;
+    }
     if (asked !== this.run) return;
-    const sample = await answer.json();
-    this.sample = answer.ok ? sample : null;
-    if (answer.ok) this.draw(sample);
-    else this.element.querySelector("#sample-title").textContent = sample.detail;
+    this.sample = sample;
+    this.find("[data-dialog-body]").hidden = sample === null;
+    this.find("[data-dialog-problem]").hidden = sample !== null;
+    this.find("[data-dialog-problem] p").textContent = problem;
+    this.find("[data-dialog-pick]").disabled = sample === null;
+    for (const step of [-1, 1]) this.allow(step, sample !== null);
+    if (sample === null) this.title(`Image ${index}`, null);
+    else this.draw(sample);
     if (!this.isOpen) this.element.showModal();
   }
 
+  // Not `disabled`: that would take the focus away from whoever has just pressed it.
+  allow(step, yes) {
+    this.button(step).setAttribute("aria-disabled", String(!yes));
+  }
+
   async step(step) {
-    if (!this.sample || this.stepping) return;
+    if (!this.sample || this.stepping || this.button(step).ariaDisabled === "true") return;
     this.stepping = true;
-    const found = await this.neighbour(this.sample.index, step);
+    let found = null;
+    try {
+      found = await this.neighbour(this.sample.index, step);
+      if (found === null) {
+        this.allow(step, false);
+        toast(step < 0 ? "This is the first image of the list." : "This is the last image of the list.");
+      }
+    } catch (error) {
+      toast(error.message, "bad"); // there may well be one
+    }
     this.stepping = false;
-    const button = this.element.querySelector(`[data-step="${step}"]`);
-    button.disabled = found === null;
     if (found === null || !this.isOpen) return;
-    this.element.querySelector(`[data-step="${-step}"]`).disabled = false;
     this.changed(found.index);
     await this.show(found.index);
   }
 
+  title(text, flipped) {
+    this.find("#sample-title").textContent = text;
+    const badge = this.find("[data-flip]");
+    badge.hidden = !flipped;
+    badge.className = `badge ${flipped ?? ""}`;
+    badge.textContent = flipped ?? "";
+  }
+
   draw(sample) {
     const { element, classes } = this;
-    element.querySelector("#sample-title").textContent = `Image ${sample.index} · ${className(classes, sample.label)}`;
-    const badge = element.querySelector("[data-flip]");
-    badge.hidden = !sample.flipped;
-    badge.className = `badge ${sample.flipped ?? ""}`;
-    badge.textContent = sample.flipped ?? "";
+    this.title(`Image ${sample.index} · ${className(classes, sample.label)}`, sample.flipped);
     const small = Math.max(sample.width, sample.height) < 200;
-    for (const image of element.querySelectorAll("[data-picture]")) {
+    for (const [number, image] of element.querySelectorAll("[data-picture]").entries()) {
       const kind = image.dataset.picture;
       image.classList.toggle("pixels", small);
       image.src = kind === "before" || kind === "after" ? picture(sample, "map", kind) : picture(sample, kind);
-      image.alt = kind === "original" ? inWords(sample, classes) : "";
+      image.alt = number === 0 ? inWords(sample, classes) : ""; // what the others show stands below them
     }
     for (const side of ["before", "after"]) {
       const right = sample[`correct_${side}`];
-      element.querySelector(`[data-said="${side}"]`).textContent =
+      this.find(`[data-said="${side}"]`).textContent =
         `${className(classes, sample[`predicted_${side}`])} at ${percent(sample[`confidence_${side}`])}, ${right ? "right" : "wrong"}`;
     }
-    element.querySelector('[data-said="masked"]').textContent = `${percent(sample.masked_fraction)} of the pixels`;
+    this.find('[data-said="masked"]').textContent = `${percent(sample.masked_fraction)} of the pixels`;
     this.facts([
       ["Split", sample.split],
       ["Group", sample.group_name],
@@ -101,7 +144,7 @@ export class SampleDialog {
   }
 
   facts(rows) {
-    const list = this.element.querySelector("[data-facts]");
+    const list = this.find("[data-facts]");
     list.replaceChildren();
     for (const [name, value] of rows) {
       if (value === null) continue;
@@ -114,7 +157,7 @@ export class SampleDialog {
   }
 
   probabilities(sample) {
-    const table = this.element.querySelector(".probabilities");
+    const table = this.find(".probabilities");
     const { probabilities_before: before, probabilities_after: after } = sample;
     table.hidden = before === null || after === null;
     if (table.hidden) return;

@@ -1,6 +1,9 @@
 // What the browser of images shows, as it stands in the address and as the API is asked for it.
+//
+// {split, label, …: filters as they are typed, view, sort, order, start, image: number or null,
+//  picked: numbers of the picked images, only: whether nothing but these is shown}
 const FILTERS = ["split", "label", "group", "flipped", "correct_before", "correct_after"];
-const PLAIN = { view: "original", sort: "index", order: "asc", min_before: "", max_before: "", min: "", max: "", start: "" };
+export const PLAIN = { sort: "index", order: "asc", min_before: "", max_before: "", min: "", max: "", start: "" };
 const CONFIDENCES = {
   min_before: "min_confidence_before",
   max_before: "max_confidence_before",
@@ -14,34 +17,45 @@ export const UNITS = {
   confidence_drop: ["points", 0.01],
   heatmap_distance: ["0 … 1", 1],
 };
+export const MOST_PICKED = 500; // as many as the API lets be named
 
-export function fromAddress(search = window.location.search) {
+// `views`: those that can be shown, the usual one first.
+export function fromAddress(views, search = window.location.search) {
   const given = new URLSearchParams(search);
   const state = {};
   for (const name of FILTERS) state[name] = given.get(name) ?? "";
   for (const [name, plain] of Object.entries(PLAIN)) state[name] = given.get(name) ?? plain;
+  state.view = views.includes(given.get("view")) ? given.get("view") : views[0];
   state.image = /^\d+$/.test(given.get("image") ?? "") ? Number(given.get("image")) : null;
+  state.picked = numbers(given.get("picked") ?? "");
+  state.only = given.get("only") === "1" && state.picked.length > 0;
   return state;
 }
 
-export function toAddress(state, { replace = false } = {}) {
+export function address(views, state) {
   const query = new URLSearchParams();
   for (const name of FILTERS) if (state[name]) query.set(name, state[name]);
   for (const [name, plain] of Object.entries(PLAIN)) if (state[name] && state[name] !== plain) query.set(name, state[name]);
+  if (state.view !== views[0]) query.set("view", state.view);
+  if (state.picked.length) query.set("picked", state.picked.join(","));
+  if (state.only) query.set("only", "1");
   if (state.image !== null) query.set("image", state.image);
-  const address = query.size ? `?${query}` : window.location.pathname;
-  if (replace) history.replaceState(null, "", address);
-  else history.pushState(null, "", address);
+  // A comma may stand in a query as it is (RFC 3986, section 3.4); of 500 numbers it would be a kilobyte more.
+  return query.size ? `?${query.toString().replaceAll("%2C", ",")}` : window.location.pathname;
 }
 
-// `picked`: numbers of images to stay with, or null for all.
-export function apiQuery(state, picked = null) {
+export function apiQuery(state) {
   const query = new URLSearchParams();
   for (const name of FILTERS) if (state[name]) query.set(name, state[name]);
   for (const [name, asked] of Object.entries(CONFIDENCES)) if (state[name] !== "") query.set(asked, Number(state[name]) / 100);
   query.set("sort", state.sort);
   query.set("order", state.order);
   if (state.start !== "") query.set("start", Number(state.start) * (UNITS[state.sort]?.[1] ?? 1));
-  if (picked !== null) query.set("indices", picked.join(","));
+  if (state.only) query.set("indices", state.picked.join(","));
   return query;
+}
+
+export function numbers(text) {
+  const found = text.split(",").filter((part) => /^\d{1,9}$/.test(part)).map(Number);
+  return [...new Set(found)].slice(0, MOST_PICKED).sort((a, b) => a - b);
 }

@@ -1,7 +1,7 @@
 // One image in the grid, and the addresses of its pictures.
 const SIDE = 192; // pixels fetched for a tile
 
-const VIEWS = {
+export const VIEWS = {
   original: [["original", "before"]],
   before: [["heatmap", "before"]],
   mask: [["mask", "before"]],
@@ -43,15 +43,6 @@ export function tile(sample, element, view, classes, picked) {
   told.textContent = inWords(sample, classes) + (sample.flipped ? `, ${sample.flipped}` : "");
   const pictures = document.createElement("span");
   pictures.className = "pictures";
-  for (const [kind, model] of VIEWS[view] ?? VIEWS.original) {
-    const image = document.createElement("img");
-    image.alt = "";
-    image.loading = "lazy";
-    image.decoding = "async";
-    image.className = Math.max(sample.width, sample.height) < 100 ? "pixels" : "";
-    image.src = picture(sample, kind, model, SIDE);
-    pictures.append(image);
-  }
   const line = document.createElement("span");
   line.className = "said";
   line.setAttribute("aria-hidden", "true");
@@ -74,4 +65,19 @@ export function tile(sample, element, view, classes, picked) {
   pick.dataset.pick = sample.index;
   pick.setAttribute("aria-label", `Pick image ${sample.index}`);
   element.replaceChildren(button, pick);
+  showPictures(sample, element, view);
+}
+
+// Only the pictures change with the view: the button that they are in may have the focus.
+export function showPictures(sample, element, view) {
+  const images = VIEWS[view].map(([kind, model]) => {
+    const image = document.createElement("img");
+    image.alt = "";
+    image.loading = "lazy";
+    image.decoding = "async";
+    image.className = Math.max(sample.width, sample.height) < 100 ? "pixels" : "";
+    image.src = picture(sample, kind, model, SIDE);
+    return image;
+  });
+  element.querySelector(".pictures").replaceChildren(...images);
 }

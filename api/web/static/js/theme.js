@@ -8,7 +8,6 @@
     // Storage may be switched off; then the choice lasts as long as the page.
   }
   if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
-  root.classList.add("scripted");
 
   document.addEventListener("click", (event) => {
     if (!event.target.closest("[data-theme-toggle]")) return;

@@ -21,7 +21,7 @@ export function ago(moment, now = Date.now()) {
 }
 
 export function refreshTimes() {
-  for (const element of document.querySelectorAll("time[datetime]:not([data-fixed])")) {
+  for (const element of document.querySelectorAll("time[datetime]")) {
     const text = ago(new Date(element.dateTime));
     if (element.textContent !== text) element.textContent = text;
   }

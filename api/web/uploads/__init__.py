@@ -1,0 +1,1 @@
+"""What the forms that upload something share."""
