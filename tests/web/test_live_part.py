@@ -89,7 +89,7 @@ def test_the_whole_log_is_there_however_long_it_is(
     page = visitor.get(f"/jobs/{job_id}").text
     assert "from event 8 on" in page
     assert "number 6" not in page
-    [address] = re.findall(r'<a class="small" href="([^"]+)" download>All of it', page)
+    [address] = re.findall(r'<a class="small" id="log-whole" href="([^"]+)" download>All of it', page)
     answer = visitor.get(address)
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.headers["content-disposition"] == f'attachment; filename="log-{job_id}.txt"'
