@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from masktune_core.data.tail_buffer import TailBuffer
 from masktune_core.errors import ArchiveError, Problem
 
 FORMAT: Final = 1
@@ -93,7 +94,8 @@ class ArchiveWriter:
 
     def __init__(self, path: Path, *, classes: Sequence[str], attributes: Sequence[Attribute], layout: str) -> None:
         self._classes, self._attributes, self._layout = tuple(classes), tuple(attributes), layout
-        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_STORED)
+        self._file = TailBuffer(path)
+        self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
         self._columns = _Columns()
         header = {
             "format": FORMAT,
@@ -118,7 +120,7 @@ class ArchiveWriter:
             text.flush()
             with table.getbuffer() as content:
                 self._member("metadata.csv", content)
-        self._zip.close()
+        self._close()
         return index
 
     def __enter__(self) -> Self:
@@ -127,7 +129,11 @@ class ArchiveWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._zip.close()
+        self._file.close()
 
     def _member(self, name: str, content: bytes | memoryview) -> int:
         """Append a file; returns the offset of its first byte."""
@@ -136,6 +142,7 @@ class ArchiveWriter:
         info.create_system = 3
         info.external_attr = 0o644 << 16
         self._zip.writestr(info, content)
+        self._file.settle()
         self._zip.NameToInfo.clear()  # for finding a file by its name, which nobody wants from a writer
         return info.header_offset + _LOCAL_HEADER_BYTES + len(name.encode())
 
