@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 
 from persistence.dispatch import QUEUE_INTAKE
 from persistence.settings import Settings
-from tests.api.seeds import IMAGES, Seeds, picture
+from tests.api.pictured import IMAGES, picture
+from tests.api.seeds import Seeds
 from tests.api.test_errors import problem
 
 

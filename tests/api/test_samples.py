@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 from api.rendering.colours import SCALE
 from api.rendering.heatmap import heatmap
 from masktune_core.config import InputConfig, JobConfig, MaskingConfig
-from tests.api.seeds import IMAGES, SIDE, Seeds, cam, keep_mask, picture, pictured_sample
+from tests.api.pictured import IMAGES, SIDE, cam, keep_mask, picture, pictured_sample
+from tests.api.seeds import Seeds
 from tests.api.test_errors import problem
 
 

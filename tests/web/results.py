@@ -6,7 +6,8 @@ import json
 import uuid
 from typing import Any
 
-from tests.api.seeds import IMAGES, SIDE, Seeds, pictured_sample
+from tests.api.pictured import IMAGES, SIDE, pictured_sample
+from tests.api.seeds import Seeds
 
 GROUPS = ("0-4 · square=no", "0-4 · square=yes", "5-9 · square=no", "5-9 · square=yes")
 

@@ -13,7 +13,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from api.rendering.colours import SCALE
-from tests.api.seeds import IMAGES, Seeds, cluster, pictured_sample
+from tests.api.pictured import IMAGES, cluster, pictured_sample
+from tests.api.seeds import Seeds
 from tests.web.results import job_with_result
 
 PICTURE = re.compile(r'src="data:image/webp;base64,([^"]+)"')
