@@ -16,6 +16,7 @@ from masktune_core.architectures import ARCHITECTURES
 from masktune_core.config_parts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    MOST_CLASSES,
     STAGES,
     AugmentConfig,
     Channels,
@@ -39,6 +40,7 @@ __all__ = [
     "ARCHITECTURES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "MOST_CLASSES",
     "PRESETS",
     "STAGES",
     "AugmentConfig",

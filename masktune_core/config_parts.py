@@ -13,7 +13,8 @@ from masktune_core.architectures import ARCHITECTURES, check_architecture
 
 Stage = Literal["preparing", "training_erm", "masking", "finetuning", "evaluating"]
 STAGES: Final[tuple[Stage, ...]] = ("preparing", "training_erm", "masking", "finetuning", "evaluating")
-
+MOST_CLASSES: Final = 10_000
+"""Classes of a data set or a checkpoint. Results have a row for each, per split and model, and stay readable whole."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Channels = tuple[float, float, float]

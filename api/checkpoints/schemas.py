@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from api.ids import EXAMPLE_ID
 from api.pages import PageQuery
 from api.text import Name
-from masktune_core.config import ModelConfig
+from masktune_core.config import MOST_CLASSES, ModelConfig
 
 Status = Literal["validating", "ready", "invalid"]
 
@@ -36,7 +36,7 @@ class CheckpointCreate(BaseModel):
     architecture: str = Field(
         max_length=100, description="The network they are for; see the configuration's model.", examples=["resnet50"]
     )
-    num_classes: int = Field(ge=2, le=100_000, description="Outputs of the last layer.", examples=[2])
+    num_classes: int = Field(ge=2, le=MOST_CLASSES, description="Outputs of the last layer.", examples=[2])
 
     @field_validator("architecture")
     @classmethod

@@ -79,7 +79,7 @@ def normalise(
             if len(draft.rows) > limits.max_images:
                 message = f"the data set has {len(draft.rows):,} images; the limit is {limits.max_images:,}"
                 raise findings.fatal("too_many_images", filename, message)
-            plan = make_plan(draft, tree, findings)
+            plan = make_plan(draft, tree, findings, limits)
             written = scratch / "normalised.zip"
             marks = _write(plan, archive, written, limits, findings, progress)
         if findings.failed:

@@ -14,6 +14,7 @@ from masktune_core.errors import ArchiveError, Problem
 from masktune_core.intake import CelebaOptions
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.layouts import read_layout
+from masktune_core.intake.limits import IntakeLimits
 from masktune_core.intake.members import Member
 from masktune_core.intake.plan import Plan, make_plan
 
@@ -45,7 +46,7 @@ def outcome(tables: Mapping[str, bytes]) -> tuple[Plan | None, Sequence[Problem]
     findings = Findings()
     try:
         draft, tree = read_layout(InMemory(tables), findings, seed=0, options=CelebaOptions())
-        plan = make_plan(draft, tree, findings)
+        plan = make_plan(draft, tree, findings, IntakeLimits())
     except ArchiveError as error:
         return None, error.problems
     if findings.failed:

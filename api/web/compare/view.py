@@ -45,9 +45,7 @@ class SplitPairs:
 def paired(first: Sequence[SplitFigures], second: Sequence[SplitFigures]) -> list[SplitPairs]:
     """Splits that both have, in the first's order; groups by name."""
     others = {split.split: split for split in second}
-    return [
-        SplitPairs(split.split, _rows(split.rows, others[split.split].rows)) for split in first if split.split in others
-    ]
+    return [SplitPairs(split.split, _rows(split, others[split.split])) for split in first if split.split in others]
 
 
 def unshared(first: Sequence[SplitFigures], second: Sequence[SplitFigures]) -> tuple[list[str], list[str]]:
@@ -75,10 +73,10 @@ def settings_that_differ(first: Mapping[str, Any], second: Mapping[str, Any]) ->
     return found
 
 
-def _rows(first: Sequence[Figure], second: Sequence[Figure]) -> list[Pair]:
-    names = dict.fromkeys((row.kind, row.name) for row in (*first, *second))
-    one = {(row.kind, row.name): row for row in first}
-    other = {(row.kind, row.name): row for row in second}
+def _rows(first: SplitFigures, second: SplitFigures) -> list[Pair]:
+    names = dict.fromkeys((row.kind, row.name) for row in (*first.listed, *second.listed))
+    one = {(row.kind, row.name): row for row in first.rows}
+    other = {(row.kind, row.name): row for row in second.rows}
     return [Pair(name, kind, one.get((kind, name)), other.get((kind, name))) for kind, name in names]
 
 

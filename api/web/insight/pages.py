@@ -22,6 +22,8 @@ router = APIRouter(include_in_schema=False)
 
 _OPEN: Final = 8
 """Classes shown at once; the rest unfolds."""
+_MOST: Final = 100
+"""Classes on a page, shortcuts first; the API has all."""
 
 
 @router.get("/jobs/{job_id}/insight")
@@ -43,8 +45,9 @@ def insight_values(session: Session, job: Job) -> dict[str, Any]:
     return {
         "insight": found,
         "relied_first": ordered[:_OPEN],
-        "relied_rest": ordered[_OPEN:],
-        "shortcuts": [(each, cluster) for each in found.classes for cluster in each.clusters if cluster.is_shortcut],
+        "relied_rest": ordered[_OPEN:_MOST],
+        "relied_left": len(ordered[_MOST:]),
+        "shortcuts": [(each, cluster) for each in ordered[:_MOST] for cluster in each.clusters if cluster.is_shortcut],
         "with_pictures": job.dataset_id is not None,
     }
 

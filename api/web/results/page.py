@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from api.web.results.figures import headline, split_figures
+from api.web.results.mistakes import MOST_IN_A_TABLE
 from api.web.results.reading import read_result
 from api.web.results.rejecting import rejecting
 from persistence import artifacts
@@ -32,7 +33,12 @@ def result_values(session: Session, store: ObjectStore, job: Job, dataset: Datas
     }
     if result is not None:
         figures = split_figures(result)
-        values |= {"figures": figures, "headline": headline(figures), "rejecting": rejecting(result)}
+        values |= {
+            "figures": figures,
+            "headline": headline(figures),
+            "rejecting": rejecting(result),
+            "most_in_a_table": MOST_IN_A_TABLE,
+        }
     return values
 
 
