@@ -93,6 +93,7 @@ def finish(session: Session, found: Mapping[str, Sequence[Predictions]]) -> Resu
         "config_sha256": config_sha256(config),
         "dataset_sha256": session.identity.dataset_sha256,
         "initial_state_sha256": session.identity.initial_sha256,
+        "pretrained_weights": None if session.identity.initial_sha256 else config.model.weights,
         "checkpoints": {name: _sha256(artifacts[name]) for name in ("erm.safetensors", "masktune.safetensors")},
         "erm_select": config.erm.select,
         "erm_selected_epoch": state.selected_epoch,
