@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Loader
+from masktune_core.precision import full_precision
 from masktune_core.training import gpu_memory
 
 Ints = npt.NDArray[np.int64]
@@ -230,7 +231,7 @@ def predict(
     """
     model.eval()
     parts = []
-    with gpu_memory("evaluating"):
+    with gpu_memory("evaluating"), full_precision():
         for batch in loader.eval_batches(indices, batch_size=batch_size):
             before_batch()
             own = torch.from_numpy(class_probabilities(model, batch.image))
