@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from cli.errors import UsageError
 from masktune_core.config import JobConfig, resolve_config
+from masktune_core.config_fit import misfits
 
 
 def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
@@ -38,11 +39,15 @@ def _value(text: str) -> Any:
 
 
 def resolve(preset: str | None, changes: Mapping[str, Any]) -> JobConfig:
-    """The configuration of a local run; a bad field becomes one line of text each."""
+    """The configuration of a local run; a bad field, or one that its network cannot be, becomes one line of text."""
     try:
-        return resolve_config(preset, changes)
+        config = resolve_config(preset, changes)
     except KeyError as error:
         raise UsageError(str(error.args[0])) from error
     except ValidationError as error:
         lines = [f"  {'.'.join(str(part) for part in found['loc'])}: {found['msg']}" for found in error.errors()]
         raise UsageError("\n".join(["the configuration is not valid", *lines])) from error
+    if found := misfits(config):
+        lines = [f"  {each.field}: {each.message}" for each in found]
+        raise UsageError("\n".join(["the configuration does not fit the network", *lines]))
+    return config

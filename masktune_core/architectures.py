@@ -17,13 +17,15 @@ ARCHITECTURES: Final[tuple[str, ...]] = (
     "resnet50",
     "resnet101",
 )
+RESNET_TAG: Final = "tv_in1k"
+"""torchvision's first ImageNet weights (IMAGENET1K_V1), which the paper starts from; timm's own choice are others."""
 WITHOUT_PRETRAINED: Final[tuple[str, ...]] = ("small_cnn", "resnet32_cifar", "vgg16_bn_cifar")
 TIMM_PREFIX: Final = "timm/"
 
 
 @cache
 def timm_names() -> Mapping[str, tuple[str, ...]]:
-    """timm's model names, each with the tags of its pretrained weights (empty: it has none).
+    """timm's model names, each with the tags of its pretrained weights, timm's own choice first (empty: it has none).
 
     Read from `masktune_core/models/timm_names.txt`, which `python -m masktune_core.models.timm_names` writes.
     """
@@ -58,6 +60,22 @@ def check_architecture(architecture: str, *, pretrained: bool = False) -> None:
         )
     if pretrained and not tags:
         raise ValueError(f"timm/{name} has no pretrained weights: set pretrained to false")
+
+
+def pretrained_weights(architecture: str) -> str:
+    """timm's full name, `<name>.<tag>`, of the weights that an architecture with pretrained weights starts from.
+
+    `resnet18` to `resnet101` start from torchvision's, `timm/<name>` from those of its tag, or else of timm's choice.
+    Raises `ValueError` for an architecture that has none, and for what `check_architecture` refuses.
+
+    >>> pretrained_weights("resnet50"), pretrained_weights("timm/resnet50")
+    ('resnet50.tv_in1k', 'resnet50.a1_in1k')
+    """
+    check_architecture(architecture, pretrained=True)
+    if architecture in ARCHITECTURES:
+        return f"{architecture}.{RESNET_TAG}"
+    name, _, tag = architecture.removeprefix(TIMM_PREFIX).partition(".")
+    return f"{name}.{tag or timm_names()[name][0]}"
 
 
 def _suggestion(name: str, known: Mapping[str, object] | list[str], prefix: str = "") -> str:

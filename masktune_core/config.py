@@ -17,6 +17,7 @@ from masktune_core.config_intake import CelebaOptions, IntakeOptions
 from masktune_core.config_parts import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    MOST_CLASSES,
     STAGES,
     AugmentConfig,
     Channels,
@@ -40,6 +41,7 @@ __all__ = [
     "ARCHITECTURES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "MOST_CLASSES",
     "PRESETS",
     "STAGES",
     "AugmentConfig",

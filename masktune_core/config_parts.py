@@ -9,11 +9,12 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from masktune_core.architectures import ARCHITECTURES, check_architecture
+from masktune_core.architectures import ARCHITECTURES, RESNET_TAG, check_architecture, pretrained_weights
 
 Stage = Literal["preparing", "training_erm", "masking", "finetuning", "evaluating"]
 STAGES: Final[tuple[Stage, ...]] = ("preparing", "training_erm", "masking", "finetuning", "evaluating")
-
+MOST_CLASSES: Final = 10_000
+"""Classes of a data set or a checkpoint. Results have a row for each, per split and model, and stay readable whole."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Channels = tuple[float, float, float]
@@ -48,7 +49,10 @@ class ModelConfig(Frozen):
         examples=["small_cnn", "resnet50", "timm/convnext_tiny"],
     )
     pretrained: bool = Field(
-        default=False, description="Start from ImageNet weights; the worker must be able to reach the weight hub."
+        default=False,
+        description=f"Start from ImageNet weights: torchvision's first ones (timm's tag {RESNET_TAG}) for resnet18 to "
+        "resnet101, those of the tag or of timm's choice for timm/<name>[.<tag>]. The manifest names them. The worker "
+        "must be able to reach the weight hub.",
     )
     cam_layer: str | None = Field(
         default=None,
@@ -62,6 +66,11 @@ class ModelConfig(Frozen):
     def _known(self) -> Self:
         check_architecture(self.architecture, pretrained=self.pretrained)
         return self
+
+    @property
+    def weights(self) -> str | None:
+        """timm's full name of the weights to start from, such as resnet50.tv_in1k; None: random ones."""
+        return pretrained_weights(self.architecture) if self.pretrained else None
 
 
 class AugmentConfig(Frozen):
@@ -229,7 +238,11 @@ class RuntimeConfig(Frozen):
     """How, not what: device, precision and memory."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA when there is one.")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="Autocast; bf16 and fp16 need CUDA.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32",
+        description="Of training. fp32 is full single precision, without TF32; bf16 and fp16 are autocast and need "
+        "CUDA. Maps and evaluations are in fp32 always.",
+    )
     channels_last: bool | None = Field(
         default=None,
         description="Memory format NHWC; faster on GPUs with bf16 or fp16. Default: for small_cnn on a CPU only.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,19 @@ from torch import Tensor, nn
 
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Loader
+from masktune_core.precision import full_precision
 from masktune_core.training import gpu_memory
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 CALIBRATION_BINS = 15
+MOST_DENSE = 100
+"""Classes up to which a confusion matrix is kept whole; beyond, it is a list of mistakes."""
+MOST_MISTAKES = 50_000
+"""Kinds of mistakes that such a list has at most: one for every image of ImageNet's validation split."""
+MOST_LISTED_GROUPS = 1_000
+"""Groups up to which metrics and the reject option have rows for each; a result has the accuracy of all."""
 _Z95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
 
@@ -44,8 +51,12 @@ class SplitEvaluation:
     """One model on one split.
 
     `group_adjusted_accuracy` weights the groups as they occur in training (Sagawa et al. 2020). `ece` is the expected
-    calibration error of the predicted class over 15 equal bins (Guo et al. 2017, eq. 3). `confusion[i][j]` counts the
-    samples of class i predicted as j. Group fields are None or empty where the data set has no groups.
+    calibration error of the predicted class over 15 equal bins (Guo et al. 2017, eq. 3). Group fields are None or empty
+    where the data set has no groups.
+
+    `confusion[i][j]` counts the samples of class i predicted as j; it is None for more than `MOST_DENSE` classes. These
+    have `mistakes` in its place: (class, predicted class, samples), the most frequent first, at most `MOST_MISTAKES`.
+    So the memory for K classes is that of K rows, not of K² cells. A validation between epochs has neither.
     """
 
     accuracy: float
@@ -57,7 +68,8 @@ class SplitEvaluation:
     ece: float
     groups: tuple[GroupAccuracy, ...]
     classes: tuple[GroupAccuracy, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[int, ...], ...] | None
+    mistakes: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +130,11 @@ def evaluate_predictions(
     classes: Sequence[str],
     group_names: Sequence[str] = (),
     group_weights: Floats | None = None,
+    confusion: bool = True,
 ) -> SplitEvaluation:
     """Score N predictions. `group` is (N,), -1 where unknown; such samples count in everything but the group figures.
 
-    Raises `ValueError` for no samples.
+    `confusion`: whether to tell which class was taken for which. Raises `ValueError` for no samples.
     """
     if not len(label):
         raise ValueError("a split without samples cannot be evaluated")
@@ -130,7 +143,7 @@ def evaluate_predictions(
     by_group = _accuracies(correct, group, group_names)
     present = [entry for entry in by_group if entry.accuracy is not None]
     worst = min(present, key=lambda entry: entry.accuracy or 0.0, default=None)
-    confusion = np.bincount(label * len(classes) + predictions.predicted, minlength=len(classes) ** 2)
+    dense = len(classes) <= MOST_DENSE
     return SplitEvaluation(
         accuracy=float(correct.mean()),
         count=len(label),
@@ -141,8 +154,23 @@ def evaluate_predictions(
         ece=calibration_error(predictions.confidence, correct),
         groups=by_group,
         classes=by_class,
-        confusion=tuple(tuple(row) for row in confusion.reshape(len(classes), len(classes)).tolist()),
+        confusion=_matrix(label, predictions.predicted, len(classes)) if confusion and dense else None,
+        mistakes=_mistakes(label, predictions.predicted, len(classes)) if confusion and not dense else (),
     )
+
+
+def _matrix(label: Ints, predicted: Ints, classes: int) -> tuple[tuple[int, ...], ...]:
+    cells = np.bincount(label * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    return tuple(tuple(row) for row in cells.tolist())
+
+
+def _mistakes(label: Ints, predicted: Ints, classes: int) -> tuple[tuple[int, int, int], ...]:
+    """The cells beside the diagonal that are not zero, the fullest first, equal ones in the matrix's order."""
+    wrong = label != predicted
+    cells, counts = np.unique(label[wrong] * classes + predicted[wrong], return_counts=True)
+    most = np.argsort(-counts, kind="stable")[:MOST_MISTAKES]
+    columns = (cells[most] // classes, cells[most] % classes, counts[most])
+    return tuple(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _accuracies(correct: npt.NDArray[np.bool_], member: Ints, names: Sequence[str]) -> tuple[GroupAccuracy, ...]:
@@ -203,7 +231,7 @@ def predict(
     """
     model.eval()
     parts = []
-    with gpu_memory("evaluating"):
+    with gpu_memory("evaluating"), full_precision():
         for batch in loader.eval_batches(indices, batch_size=batch_size):
             before_batch()
             own = torch.from_numpy(class_probabilities(model, batch.image))
@@ -215,8 +243,8 @@ def predict(
     )
 
 
-def score_split(dataset: Dataset, split: str, predictions: Predictions) -> SplitEvaluation:
-    """Score predictions for the images of a split, in the split's order."""
+def score_split(dataset: Dataset, split: str, predictions: Predictions, *, confusion: bool = True) -> SplitEvaluation:
+    """Score predictions for the images of a split, in the split's order; `confusion` as in `evaluate_predictions`."""
     indices = dataset.splits[split]
     train = dataset.splits.get("train", np.empty(0, dtype=np.int64))
     return evaluate_predictions(
@@ -226,6 +254,7 @@ def score_split(dataset: Dataset, split: str, predictions: Predictions) -> Split
         classes=dataset.classes,
         group_names=dataset.group_names,
         group_weights=training_group_weights(dataset.groups[train], len(dataset.group_names)),
+        confusion=confusion,
     )
 
 
@@ -237,11 +266,12 @@ def evaluate_split(
     *,
     batch_size: int = 512,
     before_batch: Callable[[], None] = lambda: None,
+    confusion: bool = True,
 ) -> SplitEvaluation:
-    """One split of `evaluate`."""
+    """One split of `evaluate`; `confusion` as in `evaluate_predictions`."""
     indices = dataset.splits[split]
     predictions = predict(model, loader, indices, batch_size=batch_size, before_batch=before_batch)
-    return score_split(dataset, split, predictions)
+    return score_split(dataset, split, predictions, confusion=confusion)
 
 
 def evaluate(
@@ -268,4 +298,15 @@ def background_gap(evaluation: Evaluation) -> float | None:
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
     """For JSON: {split: {accuracy, count, …, groups: [{name, accuracy, count, low, high}], …}}."""
-    return {name: asdict(split) for name, split in evaluation.splits.items()}
+    return {name: _plain(split) for name, split in evaluation.splits.items()}
+
+
+def _plain(split: SplitEvaluation) -> dict[str, Any]:
+    """As `dataclasses.asdict`, which takes seconds over tens of thousands of classes and mistakes."""
+    figures = {field.name: getattr(split, field.name) for field in fields(split)}
+    rows = {name: [_plain_row(row) for row in figures[name]] for name in ("groups", "classes")}
+    return figures | rows
+
+
+def _plain_row(row: GroupAccuracy) -> dict[str, Any]:
+    return {"name": row.name, "accuracy": row.accuracy, "count": row.count, "low": row.low, "high": row.high}

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from api.ids import EXAMPLE_ID
 from api.pages import PageQuery
 from api.text import Name, Printable
-from masktune_core.config import ModelConfig
+from masktune_core.config import MOST_CLASSES, ModelConfig
 
 ClassName = Annotated[Printable, Field(min_length=1, max_length=80)]
 Status = Literal["validating", "ready", "invalid"]
@@ -37,8 +37,8 @@ class CheckpointCreate(BaseModel):
     architecture: str = Field(
         max_length=100, description="The network they are for; see the configuration's model.", examples=["resnet50"]
     )
-    num_classes: int = Field(ge=2, le=100_000, description="Outputs of the last layer.", examples=[2])
-    classes: Annotated[list[ClassName], Field(min_length=2, max_length=100_000)] | None = Field(
+    num_classes: int = Field(ge=2, le=MOST_CLASSES, description="Outputs of the last layer.", examples=[2])
+    classes: Annotated[list[ClassName], Field(min_length=2, max_length=MOST_CLASSES)] | None = Field(
         default=None,
         description="The class of each output, in order. Default: what the file says, as checkpoints of jobs do. Known "
         "classes have to be those of a job's data set, in the same order.",

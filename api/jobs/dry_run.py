@@ -1,8 +1,12 @@
-"""What would become of a submission: every reason why it would fail, and what it would take. Nothing is created."""
+"""What would become of a submission: why it would fail, what is not known yet, what it would take. Nothing is created.
+
+What a worker alone can tell is not checked but named: whether it reaches the weight hub, has a GPU, and has memory for
+a batch; and of timm's networks that are not tested (`docs/architectures.md`), where they can be explained.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 from uuid import UUID
 
@@ -12,9 +16,10 @@ from sqlalchemy.orm import Session
 from api.errors import ApiError
 from api.jobs import footprint
 from api.jobs.schemas import JobCreate
-from api.jobs.submission import check_checkpoint, check_dataset, checked_config
+from api.jobs.submission import check_checkpoint, check_dataset, check_network, check_splits, checked_config
 from api.readiness import require_checkpoint, require_dataset
 from masktune_core.config import JobConfig
+from masktune_core.config_fit import unknowns
 from persistence import checkpoints, datasets, images, quotas
 from persistence.errors import NotFound, QuotaExceeded
 from persistence.paces import learned, work_of
@@ -30,6 +35,17 @@ class Reason(BaseModel):
         description="JSON pointer (RFC 6901) into the body; empty for the whole.", examples=["/config/data/group_by"]
     )
     detail: str = Field(description="What is wrong.", examples=["data set … has no attribute 'place': use square"])
+
+
+class Unchecked(BaseModel):
+    """Something that only a worker can tell, once the job runs."""
+
+    pointer: str = Field(
+        description="JSON pointer (RFC 6901) to the field that it depends on.", examples=["/config/model/pretrained"]
+    )
+    detail: str = Field(
+        description="What is not known.", examples=["whether the worker can fetch the weights resnet50.tv_in1k"]
+    )
 
 
 class Advice(BaseModel):
@@ -61,7 +77,8 @@ class DryRunRead(BaseModel):
 
     would_run: bool = Field(description="Whether nothing speaks against it.", examples=[True])
     config: JobConfig | None = Field(description="The whole configuration, resolved; null when it is not valid.")
-    reasons: list[Reason] = Field(description="Every reason why it would fail.")
+    reasons: list[Reason] = Field(description="Every reason why it would fail that can be known without running it.")
+    unchecked: list[Unchecked] = Field(description="What it could still fail by; shows when it runs.")
     warnings: list[Advice] = Field(description="What the data set's report warns of.")
     estimate: Estimate | None = Field(description="What it would take; null without a configuration and a data set.")
 
@@ -94,7 +111,7 @@ class _Reasons:
 
 
 def rehearse(session: Session, settings: Settings, tenant_id: UUID, body: JobCreate) -> DryRunRead:
-    """Everything that a submission, and the first minute of the job, would find fault with."""
+    """Everything that a submission, and the first minute of the job, would find fault with, as far as is known here."""
     reasons = _Reasons()
     config = reasons.tried("/config", lambda: checked_config(body.preset, body.config))
     dataset = reasons.tried("/dataset_id", lambda: require_dataset(datasets.get(session, tenant_id, body.dataset_id)))
@@ -104,11 +121,12 @@ def rehearse(session: Session, settings: Settings, tenant_id: UUID, body: JobCre
         checkpoint = reasons.tried(
             "/checkpoint_id", lambda: require_checkpoint(checkpoints.get(session, tenant_id, wanted))
         )
+    skips_erm = body.checkpoint_id is not None
     if config is not None:
-        _check_input(config, reasons)
+        reasons.tried("/config", lambda: check_network(config))
     if config is not None and dataset is not None:
         reasons.tried("/config", lambda: check_dataset(config, dataset))
-        _check_splits(config, dataset, reasons, skips_erm=body.checkpoint_id is not None)
+        reasons.tried("/config", lambda: check_splits(config, dataset, skips_erm=skips_erm))
         if checkpoint is not None:
             reasons.tried("/checkpoint_id", lambda: check_checkpoint(config, dataset, checkpoint))
     reasons.tried("", lambda: quotas.require(session, settings, tenant_id, "jobs"))
@@ -118,33 +136,15 @@ def rehearse(session: Session, settings: Settings, tenant_id: UUID, body: JobCre
         would_run=not reasons.found,
         config=config,
         reasons=reasons.found,
+        unchecked=[] if config is None else _unchecked(config, skips_erm=skips_erm),
         warnings=[Advice(**warning) for warning in report.get("warnings", [])],
         estimate=estimate,
     )
 
 
-def _check_input(config: JobConfig, reasons: _Reasons) -> None:
-    if config.model.architecture == "small_cnn" and config.input.size != footprint.SMALL_CNN_SIZE:
-        detail = f"small_cnn takes images of {footprint.SMALL_CNN_SIZE} pixels, not {config.input.size}"
-        reasons.add("architecture_unusable", "/config/input/size", f"{detail}: set it so, or take another network")
-    if config.runtime.device == "cpu" and config.runtime.precision != "fp32":
-        detail = f"{config.runtime.precision} needs CUDA: use fp32 on the CPU"
-        reasons.add("config_error", "/config/runtime/precision", detail)
-
-
-def _check_splits(config: JobConfig, dataset: Dataset, reasons: _Reasons, *, skips_erm: bool) -> None:
-    splits = _splits(dataset)
-    if splits and splits.get("train", {}).get("count", 0) < 2:
-        detail = "the data set has fewer than 2 images in its train split: there is nothing to train on"
-        reasons.add("config_error", "/dataset_id", detail)
-    if not skips_erm and config.erm.select != "last" and splits and "val" not in splits:
-        detail = f"erm.select is {config.erm.select}, but the data set has no val split: set it to last"
-        reasons.add("no_validation_split", "/config/erm/select", detail)
-
-
-def _splits(dataset: Dataset) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (dataset.summary or {}).get("splits", {})
-    return found
+def _unchecked(config: JobConfig, *, skips_erm: bool) -> list[Unchecked]:
+    found = unknowns(config, skips_erm=skips_erm)
+    return [Unchecked(pointer=f"/config/{each.field.replace('.', '/')}", detail=each.message) for each in found]
 
 
 def _estimate(session: Session, config: JobConfig, dataset: Dataset, body: JobCreate) -> Estimate | None:

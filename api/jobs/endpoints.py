@@ -82,7 +82,9 @@ def create_job(
     The configuration is a preset with changes, validated as a whole before anything is queued. Once this answers, the
     job runs: it is recorded even if the queue is away at this moment. With an `Idempotency-Key`, a client that lost the
     answer may send the request again without starting a second job. With `dry_run`, nothing is created: the answer
-    tells the resolved configuration, every reason why the job would fail, and what it would take.
+    tells the resolved configuration, every reason why the job would fail that can be known without running it, what
+    remains unchecked (a worker's GPU, memory and reach; layers of networks of timm that are not tested), and what it
+    would take.
     """
     if dry_run:
         response.status_code = 200

@@ -31,7 +31,6 @@ _AT: Final[dict[str, tuple[int, Footprint]]] = {
     "resnet50": (224, Footprint(23_512_130, 8_174_280_704, 139_204_616)),
     "resnet101": (224, Footprint(42_504_258, 15_598_723_072, 207_443_976)),
 }
-SMALL_CNN_SIZE: Final = 28
 _CPU_FLOPS: Final = 4e10  # a few cores; what is told for a kind of job that never ran is no more than an order
 _TRAINING_PASSES: Final = 3  # forward, and backward for twice as much
 _PROCESS_BYTES: Final = 700 * MIB  # Python and torch, loaded

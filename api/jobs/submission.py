@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from api.errors import ApiError, field_problems, invalid
 from api.jobs.schemas import JobCreate
 from masktune_core.config import PRESETS, JobConfig, resolve_config
+from masktune_core.config_fit import misfits
 from persistence import checkpoints, datasets, jobs
 from persistence.tables import Checkpoint, Dataset, Job
 
@@ -46,6 +47,8 @@ def submit(
         check_dataset(config, dataset)
         if body.checkpoint_id is not None:
             check_checkpoint(config, dataset, checkpoints.get(session, tenant_id, body.checkpoint_id))
+        check_network(config)
+        check_splits(config, dataset, skips_erm=body.checkpoint_id is not None)
         if body.name is None:
             job.name = dataset.name
             session.flush()
@@ -82,6 +85,44 @@ def check_dataset(config: JobConfig, dataset: Dataset) -> None:
     if config.erm.select == "best_worst_group" and not attributes:
         detail = "best_worst_group needs groups, and the data set has no attribute columns; use best_worst_class"
         raise invalid("invalid_config", [_at("config/erm/select", "no_groups", detail)])
+
+
+def check_network(config: JobConfig) -> None:
+    """Raises `ApiError` (422), with each place, when the network cannot be what the configuration wants of it."""
+    found = [_at(f"config/{each.field.replace('.', '/')}", each.code, each.message) for each in misfits(config)]
+    if found:
+        raise invalid("invalid_config", found)
+
+
+def check_splits(config: JobConfig, dataset: Dataset, *, skips_erm: bool) -> None:
+    """Raises `ApiError` (422), with each place, when a split lacks what the job needs of it.
+
+    `skips_erm`: it starts from a checkpoint, so that no epoch is chosen.
+    """
+    splits: dict[str, Any] = (dataset.summary or {}).get("splits", {})
+    found = []
+    if splits and splits.get("train", {}).get("count", 0) < 2:
+        detail = "the data set has fewer than 2 images in its train split: there is nothing to train on"
+        found.append(_at("dataset_id", "config_unusable", detail))
+    select = config.erm.select
+    if not skips_erm and select != "last" and splits:
+        if "val" not in splits:
+            detail = f"erm.select is {select}, but the data set has no val split: set it to last"
+            found.append(_at("config/erm/select", "no_validation_split", detail))
+        elif select == "best_worst_group" and _known_groups(dataset, config.data.group_by, "val") == 0:
+            detail = "erm.select is best_worst_group, but no image of the val split has a known group: choose another"
+            found.append(_at("config/erm/select", "no_groups", detail))
+    if found:
+        raise invalid("invalid_config", found)
+
+
+def _known_groups(dataset: Dataset, group_by: str | None, split: str) -> int | None:
+    """How many images of a split have a known group; None for a data set without a report."""
+    for attribute in (dataset.report or {}).get("attributes", []):
+        if group_by in (None, attribute["name"]):
+            counts: dict[str, int] = attribute["groups"].get(split, {})
+            return sum(counts.values())
+    return None
 
 
 def check_checkpoint(config: JobConfig, dataset: Dataset, checkpoint: Checkpoint) -> None:

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["configuration"], dependencies=[Security(
 @router.get("/presets", summary="List presets", responses=responses())
 def list_presets() -> PresetList:
     """Configurations of the paper's experiments, to start from."""
-    return PresetList(data=[PresetRead(name=name, config=config) for name, config in PRESETS.items()])
+    return PresetList(data=[_shown(name) for name in PRESETS])
 
 
 @router.get("/presets/{preset_name}", summary="Get a preset", responses=responses("preset_not_found"))
@@ -28,7 +28,12 @@ def get_preset(preset_name: PresetName) -> PresetRead:
     """One preset, resolved."""
     if preset_name not in PRESETS:
         raise ApiError("preset_not_found", f"No preset {preset_name[:100]!r}: use one of {', '.join(PRESETS)}.")
-    return PresetRead(name=preset_name, config=PRESETS[preset_name])
+    return _shown(preset_name)
+
+
+def _shown(name: str) -> PresetRead:
+    config = PRESETS[name]
+    return PresetRead(name=name, config=config, pretrained_weights=config.model.weights)
 
 
 @router.get(

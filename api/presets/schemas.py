@@ -12,6 +12,10 @@ class PresetRead(BaseModel):
 
     name: str = Field(description="For `preset` of a job.", examples=["biased_mnist"])
     config: JobConfig = Field(description="The whole configuration.")
+    pretrained_weights: str | None = Field(
+        description="timm's full name of the weights that ERM training starts from; null: random ones.",
+        examples=["resnet50.tv_in1k"],
+    )
 
 
 class PresetList(BaseModel):

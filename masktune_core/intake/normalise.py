@@ -80,7 +80,7 @@ def normalise(
             if len(draft) > limits.max_images:
                 message = f"the data set has {len(draft):,} images; the limit is {limits.max_images:,}"
                 raise findings.fatal("too_many_images", filename, message)
-            plan = make_plan(draft, findings)
+            plan = make_plan(draft, findings, limits)
             del draft
             written = scratch / "normalised.zip"
             index, marks = _write(plan, written, limits, findings, progress)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from masktune_core.data.archive import Attribute, order_splits
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.hints import hint
+from masktune_core.intake.limits import IntakeLimits
 from masktune_core.intake.names import printable
 from masktune_core.intake.tree import Tree
 
@@ -134,9 +135,18 @@ class Plan:
                 yield PlanRow(self.tree.name(position), position, self.split_names[split], label, tuple(values))
 
 
-def make_plan(draft: Draft, findings: Findings) -> Plan:
-    """Check a draft as a whole and code its names; what is wrong is noted in `findings`."""
+def make_plan(draft: Draft, findings: Findings, limits: IntakeLimits) -> Plan:
+    """Check a draft as a whole and code its names; what is wrong is noted in `findings`.
+
+    Raises `ArchiveError` for more classes than `limits` allow.
+    """
     classes = draft.classes or _ordered(set(draft.labels.names))
+    if len(classes) > limits.max_classes:
+        message = (
+            f"the data set has {len(classes):,} classes; the limit is {limits.max_classes:,}: a label names a kind of "
+            "images, not a single one; join the rare ones under one name, or leave their images out"
+        )
+        raise findings.fatal("too_many_classes", "label", message)
     _check_names("class", classes, _LONGEST_CLASS, findings)
     attributes: list[Attribute] = []
     values: list[NDArray[np.int32]] = []
@@ -145,6 +155,13 @@ def make_plan(draft: Draft, findings: Findings) -> Plan:
         if len(found) > _MOST_VALUES:
             shown = printable(name)
             message = f"the column '{shown}' has more than {_MOST_VALUES} values and was left out as an attribute"
+            findings.warning("attribute_ignored", shown, message)
+        elif len(found) * len(classes) > limits.max_groups:
+            shown = printable(name)
+            message = (
+                f"the column '{shown}' would make {len(found) * len(classes):,} groups (classes × values), more than "
+                f"{limits.max_groups:,}, and was left out as an attribute"
+            )
             findings.warning("attribute_ignored", shown, message)
         elif found:
             _check_names("attribute", [name], _LONGEST_ATTRIBUTE, findings)

@@ -7,7 +7,7 @@ from typing import Final
 
 from torch import nn
 
-from masktune_core.architectures import TIMM_PREFIX, check_architecture
+from masktune_core.architectures import TIMM_PREFIX, check_architecture, pretrained_weights
 from masktune_core.errors import ArchitectureError
 from masktune_core.models.resnet_cifar import ResNetCifar
 from masktune_core.models.small_cnn import SmallCNN
@@ -25,8 +25,8 @@ def build_model(architecture: str, num_classes: int, pretrained: bool = False) -
     """Make a network for RGB images, on the CPU, in training mode, its weights drawn from torch's global generator.
 
     `architecture`: `small_cnn`, `resnet32_cifar`, `vgg16_bn_cifar`, `resnet18`, `resnet34`, `resnet50`, `resnet101`,
-    or `timm/<name>`. `pretrained` starts from ImageNet weights, with a fresh classifier for `num_classes` classes; the
-    weight hub (or its local cache) must be reachable.
+    or `timm/<name>`. `pretrained` starts from the weights that `pretrained_weights` names, with a fresh classifier for
+    `num_classes` classes; the weight hub (or its local cache) must be reachable.
 
     The result maps images (B, 3, S, S) float32 to logits (B, num_classes).
     Raises `ArchitectureError` for an unknown name, weights that do not exist or cannot be fetched, or no class.
@@ -39,4 +39,6 @@ def build_model(architecture: str, num_classes: int, pretrained: bool = False) -
         raise ArchitectureError(str(error)) from error
     if architecture in _OWN:
         return _OWN[architecture](num_classes)
-    return build_timm(architecture.removeprefix(TIMM_PREFIX), num_classes, pretrained=pretrained)
+    if pretrained:
+        return build_timm(pretrained_weights(architecture), num_classes, pretrained=True)
+    return build_timm(architecture.removeprefix(TIMM_PREFIX), num_classes, pretrained=False)

@@ -29,7 +29,7 @@ def build_timm(name: str, num_classes: int, *, pretrained: bool) -> nn.Module:
         model = timm.create_model(name, num_classes=num_classes, pretrained=True)
     except Exception as error:  # the hub's client raises its own, httpx's and the operating system's errors
         raise ArchitectureError(
-            f"the pretrained weights of {name} cannot be fetched ({type(error).__name__}): set pretrained to false, "
+            f"the pretrained weights {name} cannot be fetched ({type(error).__name__}): set pretrained to false, "
             "start from an uploaded checkpoint, or let the worker reach huggingface.co (or fill its cache, HF_HOME)"
         ) from error
     return model

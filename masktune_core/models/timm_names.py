@@ -35,16 +35,25 @@ def explainable(name: str) -> bool:
     return True
 
 
-def main() -> None:
-    """Check every name, and write the file beside this one."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    warnings.simplefilter("ignore")
+def tags_by_name() -> dict[str, list[str]]:
+    """The tags of each model's pretrained weights, timm's own choice first."""
     tags: dict[str, list[str]] = defaultdict(list)
     for pretrained in timm.list_pretrained():
         name, _, tag = pretrained.partition(".")
         tags[name].append(tag)
+    for name, known in tags.items():
+        default = timm.models.get_pretrained_cfg(name)
+        known.sort(key=lambda tag: default is None or tag != default.tag)
+    return tags
+
+
+def main() -> None:
+    """Check every name, and write the file beside this one."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    warnings.simplefilter("ignore")
+    tags = tags_by_name()
     lines = [
-        f"# timm {timm.__version__}: model, then the tags of its pretrained weights. Written by",
+        f"# timm {timm.__version__}: model, then the tags of its pretrained weights, timm's choice first. Written by",
         "# python -m masktune_core.models.timm_names",
     ]
     lines += [" ".join([name, *tags[name]]).strip() for name in timm.list_models() if explainable(name)]

@@ -87,6 +87,7 @@ def validate(session: Session, steps: int) -> SplitEvaluation | None:
         "val",
         batch_size=session.config.masking.batch_size,
         before_batch=lambda: session.poll(steps),
+        confusion=False,  # of no use for choosing an epoch
     )
 
 

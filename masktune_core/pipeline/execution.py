@@ -30,6 +30,7 @@ from masktune_core.pipeline.mask_training import mask_training_images
 from masktune_core.pipeline.result import Result, finish
 from masktune_core.pipeline.session import Session
 from masktune_core.pipeline.state import RunState
+from masktune_core.precision import full_precision
 from masktune_core.randomness import cpu_threads, derive_seed, deterministic, isolated, seed_generators
 from masktune_core.resume import RunIdentity, read_resume_point
 from masktune_core.saliency import cam_grid
@@ -78,6 +79,7 @@ def run(
         work_dir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(isolated(device))
         stack.enter_context(deterministic(device))
+        stack.enter_context(full_precision())
         stack.enter_context(cpu_threads(config.model.architecture, device))
         if config.data.group_by is not None:
             dataset = stack.enter_context(Dataset.open(dataset.path, group_by=config.data.group_by))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from masktune_core.callbacks import Metric
 from masktune_core.config import SelectiveConfig
 from masktune_core.data.dataset import Dataset
-from masktune_core.evaluation import Predictions
+from masktune_core.evaluation import MOST_LISTED_GROUPS, Predictions
 from masktune_core.selective import RiskCoverage, Threshold, apply_threshold, risk_coverage, select_threshold
 
 SCORES: Final = ("product", "erm", "masktune")  # p1 · p2 of the paper, and the softmax response of either model
@@ -133,9 +133,11 @@ def _correct(
 
 
 def _parts(dataset: Dataset, split: str) -> Iterator[tuple[str | None, npt.NDArray[np.bool_]]]:
-    """The whole split, then each group of it; which of the split's samples belong."""
+    """The whole split, then each of its groups unless they are too many to list; which of the samples belong."""
     groups = dataset.groups[dataset.splits[split]]
     yield None, np.ones(len(groups), dtype=np.bool_)
+    if len(dataset.group_names) > MOST_LISTED_GROUPS:
+        return
     for number, name in enumerate(dataset.group_names):
         yield name, groups == number
 

@@ -14,12 +14,21 @@ import numpy as np
 from masktune_core.callbacks import Metric
 from masktune_core.checkpoint import save_checkpoint
 from masktune_core.config import JobConfig
-from masktune_core.evaluation import Evaluation, Predictions, SplitEvaluation, as_dict, background_gap, score_split
+from masktune_core.evaluation import (
+    MOST_DENSE,
+    MOST_LISTED_GROUPS,
+    Evaluation,
+    Predictions,
+    SplitEvaluation,
+    as_dict,
+    background_gap,
+    score_split,
+)
 from masktune_core.manifest import config_sha256, deciding_config, describe_machine
 from masktune_core.pipeline.rejecting import judge_rejecting
 from masktune_core.pipeline.session import Session
 
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 _FIGURES = ("accuracy", "worst_group_accuracy", "group_adjusted_accuracy", "worst_class_accuracy", "ece")
 
 
@@ -84,6 +93,7 @@ def finish(session: Session, found: Mapping[str, Sequence[Predictions]]) -> Resu
         "config_sha256": config_sha256(config),
         "dataset_sha256": session.identity.dataset_sha256,
         "initial_state_sha256": session.identity.initial_sha256,
+        "pretrained_weights": None if session.identity.initial_sha256 else config.model.weights,
         "checkpoints": {name: _sha256(artifacts[name]) for name in ("erm.safetensors", "masktune.safetensors")},
         "erm_select": config.erm.select,
         "erm_selected_epoch": state.selected_epoch,
@@ -95,7 +105,7 @@ def finish(session: Session, found: Mapping[str, Sequence[Predictions]]) -> Resu
         "format": RESULT_FORMAT,
         "erm": as_dict(evaluations[0]),
         "masktune": as_dict(evaluations[-1]),
-        "rounds": [as_dict(evaluation) for evaluation in evaluations[1:]],
+        "earlier_rounds": [as_dict(evaluation) for evaluation in evaluations[1:-1]],
         "bg_gap": [background_gap(evaluation) for evaluation in evaluations],
         "unmasked_images": state.unmasked,
         "masked_fraction": [pixels / len(session.train) for pixels in state.masked_pixels],
@@ -103,7 +113,8 @@ def finish(session: Session, found: Mapping[str, Sequence[Predictions]]) -> Resu
         "warnings": [{"code": code, "message": message} for code, message in state.warnings],
         "manifest": manifest,
     }
-    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    indent = 1 if len(dataset.classes) <= MOST_DENSE else None  # beyond, a line for every number doubles the file
+    text = json.dumps(report, indent=indent, ensure_ascii=False, allow_nan=False)
     artifacts["result.json"].write_text(text + "\n", encoding="utf-8")
     return Result(
         config=config,
@@ -135,7 +146,7 @@ def _split_metrics(split: str, figures: SplitEvaluation, iteration: int) -> list
         name for name in _FIGURES if figures.groups or name not in {"worst_group_accuracy", "group_adjusted_accuracy"}
     ]
     rows = [row(None, name, getattr(figures, name), figures.count) for name in names]
-    for group in figures.groups:
+    for group in figures.groups if len(figures.groups) <= MOST_LISTED_GROUPS else ():
         rows.append(row(group.name, "accuracy", group.accuracy, group.count))
         rows.append(row(group.name, "accuracy_low", group.low, group.count))
         rows.append(row(group.name, "accuracy_high", group.high, group.count))

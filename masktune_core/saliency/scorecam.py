@@ -20,7 +20,7 @@ def scorecam(activations: Tensor, images: Tensor, targets: Tensor, forward: Call
     Not rectified yet.
     """
     batch, channels = activations.shape[:2]
-    scores = []
+    scores = [activations.new_empty(0)]  # of a process that has no share of a batch there is nothing to score
     for start in range(0, batch * channels, BATCH):
         pairs = torch.arange(start, min(start + BATCH, batch * channels), device=activations.device)
         image, channel = pairs // channels, pairs % channels

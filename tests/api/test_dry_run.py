@@ -76,7 +76,14 @@ def test_every_reason_is_named_at_once(client: TestClient, seeds: Seeds, session
         ({"config": {"erm": {"epochs": 0}}}, "/config/erm/epochs", "greater_than_equal"),
         ({"config": {"erm": {"epoch": 1}}}, "/config/erm/epoch", "extra_forbidden"),
         ({"config": {"erm": {"select": "best_accuracy"}}}, "/config/erm/select", "no_validation_split"),
-        ({"config": {"runtime": {"device": "cpu", "precision": "bf16"}}}, "/config/runtime/precision", "config_error"),
+        (
+            {"config": {"runtime": {"device": "cpu", "precision": "bf16"}}},
+            "/config/runtime/precision",
+            "config_unusable",
+        ),
+        ({"config": {"model": {"architecture": "resnet18"}}}, "/config/input/size", "config_unusable"),
+        ({"config": {"model": {"cam_layer": "backbone.99"}}}, "/config/model/cam_layer", "architecture_unusable"),
+        ({"config": {"erm": {"batch_size": 1}}}, "/config/erm/batch_size", "config_unusable"),
         ({"dataset_id": NOWHERE}, "/dataset_id", "dataset_not_found"),
     ],
 )
@@ -85,6 +92,48 @@ def test_a_reason_points_to_its_place(
 ) -> None:
     document = rehearse(client, **{"dataset_id": str(seeds.dataset())} | body)
     assert reasons(document) == {pointer: code}
+
+
+def test_a_submission_is_refused_for_the_same_reasons(client: TestClient, seeds: Seeds) -> None:
+    dataset = str(seeds.dataset())
+    network = {
+        "model": {"architecture": "resnet18", "cam_layer": "layer4.7"},
+        "input": {"size": 64},
+        "runtime": {"micro_batch": 1},
+    }
+    select = {"erm": {"select": "best_accuracy"}}
+    document = rehearse(client, dataset_id=dataset, config=network | select)
+    response = client.post("/v1/jobs", json={"dataset_id": dataset, "config": network})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_config")
+    errors = {error["pointer"]: error["code"] for error in response.json()["errors"]}
+    assert errors | {"/config/erm/select": "no_validation_split"} == reasons(document)
+    assert "did you mean layer4.1" in response.json()["errors"][0]["detail"]
+    response = client.post("/v1/jobs", json={"dataset_id": dataset, "config": select})
+    assert response.json()["errors"][0]["code"] == "no_validation_split"
+    assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_groups_to_choose_an_epoch_by_must_be_known_in_the_validation_split(
+    client: TestClient, seeds: Seeds, sessions: sessionmaker[Session]
+) -> None:
+    dataset_id = seeds.dataset()
+    for known, expected in ((0, {"/config/erm/select": "no_groups"}), (1, {})):
+        groups = {"train": {"0-4 · square=no": 2}, "val": {"0-4 · square=no": known}}
+        with transaction(sessions) as session:
+            row = session.get_one(Dataset, dataset_id)
+            row.summary = {"splits": {"train": {"count": 2}, "val": {"count": 2}}}
+            row.report = {"warnings": [], "attributes": [{"name": "square", "groups": groups}]}
+        config = {"erm": {"select": "best_worst_group"}}
+        assert reasons(rehearse(client, dataset_id=str(dataset_id), config=config)) == expected
+
+
+def test_what_only_a_worker_can_tell_is_said_to_be_unchecked(client: TestClient, seeds: Seeds) -> None:
+    document = rehearse(client, dataset_id=str(seeds.dataset()), preset="waterbirds")
+    assert document["would_run"]
+    assert {
+        "pointer": "/config/model/pretrained",
+        "detail": "whether the worker can fetch the weights resnet50.tv_in1k",
+    } in (document["unchecked"])
 
 
 def test_data_sets_and_checkpoints_that_are_not_ready(client: TestClient, seeds: Seeds) -> None:

@@ -173,7 +173,10 @@ def test_presets_are_whole_configurations(client: TestClient) -> None:
     assert client.get("/v1/presets/svhn").json() == {
         "name": "svhn",
         "config": resolve_config("svhn").model_dump(mode="json"),
+        "pretrained_weights": None,
     }
+    weights = {preset["name"]: preset["pretrained_weights"] for preset in presets}
+    assert weights["waterbirds"] == weights["celeba"] == "resnet50.tv_in1k"
     response = client.get("/v1/presets/mnist")
     assert (response.status_code, response.json()["code"]) == (404, "preset_not_found")
 

@@ -49,6 +49,13 @@ def test_a_bad_field_is_named_with_what_is_wrong() -> None:
         resolve("biased_mnist", {"erm": {"epochs": 0}})
 
 
+def test_what_does_not_suit_the_network_is_named_before_anything_is_read() -> None:
+    with pytest.raises(
+        UsageError, match=r"(?s)does not fit the network.*input\.size: at 28 px .* resnet50 has a grid of 1×1"
+    ):
+        resolve(None, {"model": {"architecture": "resnet50"}})
+
+
 def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"mnist.*waterbirds"):
         resolve("mnist", {})

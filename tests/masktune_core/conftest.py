@@ -36,6 +36,16 @@ def small_biased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
 
 
 @pytest.fixture(scope="session")
+def tiny_biased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dataset]:
+    """48 training images, 16 for validation, 8 in each test: for what is slow, or has to run only."""
+    folder = tmp_path_factory.mktemp("tiny")
+    source = make_biased_mnist(folder / "source.zip", train=48, val=16, test=8, conflicting=0.1)
+    normalise(source, folder / "dataset.zip")
+    with Dataset.open(folder / "dataset.zip") as dataset:
+        yield dataset
+
+
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where `finished` ran."""
     return tmp_path_factory.mktemp("run")

@@ -9,6 +9,7 @@ import numpy as np
 
 from masktune_core.callbacks import Callbacks, EpochRecord, Metric, Progress, ResumePointInfo, SampleBatch
 from masktune_core.config import Stage
+from masktune_core.insight import Insight
 
 
 class Recorder(Callbacks):
@@ -24,6 +25,7 @@ class Recorder(Callbacks):
         self.warnings: list[str] = []
         self.samples: list[SampleBatch] = []
         self.points: list[ResumePointInfo] = []
+        self.insights: list[Insight] = []
 
     def on_stage(self, stage: Stage, iteration: int) -> None:
         self.stages.append((stage, iteration))
@@ -42,6 +44,9 @@ class Recorder(Callbacks):
 
     def on_samples(self, batch: SampleBatch) -> None:
         self.samples.append(batch)
+
+    def on_insight(self, insight: Insight) -> None:
+        self.insights.append(insight)
 
     def on_resume_point(self, point: ResumePointInfo) -> None:
         self.points.append(point)

@@ -83,6 +83,19 @@ def test_the_first_process_alone_writes(together: tuple[Path, list[Any]]) -> Non
     assert [path.name for path in folder.glob("masktune-*")] == []  # scratch folders are gone
 
 
+def test_a_process_without_a_share_of_a_batch_explains_nothing_and_goes_on(
+    tiny_biased: Dataset, tmp_path: Path
+) -> None:
+    """By Score-CAM, which runs the model again and again: of 48 images, 47 at a time, one is left for two."""
+    config = configured({**CHANGES, "erm": {"epochs": 1}, "masking": {"saliency": "scorecam", "batch_size": 47}})
+    alone = run(config, tiny_biased, work_dir=tmp_path / "alone")
+    start(tiny_biased, config, tmp_path)
+    result = json.loads((tmp_path / "work" / "out" / "result.json").read_text())
+    expected = json.loads(alone.artifacts["result.json"].read_text())
+    assert result["manifest"]["processes"] == PROCESSES
+    assert result["masked_fraction"] == pytest.approx(expected["masked_fraction"], rel=0.02)
+
+
 def test_all_stop_when_one_is_asked_to_and_go_on_to_the_same_end(
     small_biased: Dataset, tmp_path: Path, together: tuple[Path, list[Any]]
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,9 +15,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_calibration_error
 
+from api.web.results.reading import LARGEST
+from masktune_core.config import MOST_CLASSES
 from masktune_core.evaluation import (
+    MOST_DENSE,
+    MOST_MISTAKES,
+    Evaluation,
     Predictions,
     SplitEvaluation,
+    as_dict,
     calibration_error,
     evaluate_predictions,
     probabilities,
@@ -167,3 +175,46 @@ def test_probabilities_tell_apart_what_float32_would_not() -> None:
     assert found.predicted.tolist() == [0, 0, 0]
     assert found.confidence[2] == 0.5
     assert 1 - 1e-15 < found.confidence[0] <= found.confidence[1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
+def test_many_classes_have_their_mistakes_listed_in_place_of_a_matrix(answers: list[tuple[int, int]]) -> None:
+    label, predicted = (np.array(column, dtype=np.int64) for column in zip(*answers, strict=True))
+    few, many = (
+        evaluate_predictions(Predictions(predicted, np.full(len(label), 0.5)), label, -label - 1, classes=names)
+        for names in ([str(number) for number in range(size)] for size in (5, MOST_DENSE + 1))
+    )
+    assert few.confusion is not None
+    assert (few.mistakes, many.confusion) == ((), None)
+    cells = {(i, j): count for i, row in enumerate(few.confusion) for j, count in enumerate(row) if count and i != j}
+    assert {(i, j): count for i, j, count in many.mistakes} == cells
+    counts = [count for _, _, count in many.mistakes]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_a_validation_between_epochs_counts_no_confusion() -> None:
+    predictions = Predictions(np.array([0, 1]), np.array([0.9, 0.9]))
+    for classes in (CLASSES, [str(number) for number in range(MOST_DENSE + 1)]):
+        found = evaluate_predictions(
+            predictions, np.array([0, 0]), np.array([-1, -1]), classes=classes, confusion=False
+        )
+        assert (found.accuracy, found.confusion, found.mistakes) == (0.5, None, ())
+
+
+def test_the_largest_number_of_classes_takes_memory_of_its_order_and_fits_a_page() -> None:
+    """10,000 classes, 10,000 groups, and 60,000 images, each of them another mistake: the most that there can be."""
+    images = 60_000
+    label, predicted = np.arange(images) % MOST_CLASSES, np.arange(images) * 7 // 6 % MOST_CLASSES
+    predicted = np.where(predicted == label, (predicted + 1) % MOST_CLASSES, predicted)
+    names = [f"{number:080}" for number in range(MOST_CLASSES)]  # as long as intake takes them
+    tracemalloc.start()
+    found = evaluate_predictions(
+        Predictions(predicted, np.full(images, 0.5)), label, label, classes=names, group_names=names
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.confusion is None
+    assert len(found.mistakes) == MOST_MISTAKES
+    assert peak < 40 * 2**20  # the matrix alone would be 800 MB, and its tuples twice that
+    written = len(json.dumps(as_dict(Evaluation({"test": found}))))
+    assert 2 * 4 * written < LARGEST  # both models on train, val and two test sets

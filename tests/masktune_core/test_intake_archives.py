@@ -179,6 +179,22 @@ class TestLimits:
         assert codes(problems) == [("too_many_images", "birds.zip")]
         assert "11" in problems[0].message
 
+    def test_classes(self, tmp_path: Path) -> None:
+        problems = refused(tmp_path, zip_bytes(two_classes()), IntakeLimits(max_classes=1))
+        assert codes(problems) == [("too_many_classes", "label")]
+        assert "has 2 classes; the limit is 1: a label names a kind of images" in problems[0].message
+        assert take_in(tmp_path, zip_bytes(two_classes()), IntakeLimits(max_classes=2)).index.classes == ("a", "b")
+
+    def test_groups(self, tmp_path: Path) -> None:
+        rows = [(f"{split}/{i}.png", "ab"[i % 2], split, i) for split in ("train", "val", "test") for i in range(4)]
+        archive = zip_bytes(two_classes() | {"metadata.csv": table(rows, "file_name,label,split,place")})
+        (place,) = take_in(tmp_path, archive, IntakeLimits(max_groups=8)).index.attributes
+        assert len(place.values) == 4
+        report = take_in(tmp_path, archive, IntakeLimits(max_groups=7))
+        assert report.index.attributes == ()
+        assert codes(report.problems) == [("attribute_ignored", "place")]
+        assert "would make 8 groups (classes × values), more than 7" in report.problems[0].message
+
     def test_entries(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("masktune_core.intake.members.OTHER_FILES", 0)
         for pack in PACKERS.values():

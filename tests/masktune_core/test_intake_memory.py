@@ -129,7 +129,7 @@ def _peak_of_planning(path: Path, count: int) -> int:
     tracemalloc.start()
     try:
         with open_source(path, path.parent, limits, findings, "") as source:
-            plan = make_plan(read_layout(source, findings, IntakeOptions()), findings)
+            plan = make_plan(read_layout(source, findings, IntakeOptions()), findings, IntakeLimits())
             assert len(plan) == count
             return tracemalloc.get_traced_memory()[1]
     finally:

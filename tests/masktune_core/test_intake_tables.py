@@ -14,6 +14,7 @@ from masktune_core.errors import ArchiveError, Problem
 from masktune_core.intake import IntakeOptions
 from masktune_core.intake.findings import Findings
 from masktune_core.intake.layouts import read_layout
+from masktune_core.intake.limits import IntakeLimits
 from masktune_core.intake.members import Members
 from masktune_core.intake.plan import Plan, make_plan
 
@@ -45,7 +46,7 @@ def outcome(tables: Mapping[str, bytes]) -> tuple[Plan | None, Sequence[Problem]
     """The plan, or None, with what was found; nothing but `ArchiveError` may be raised."""
     findings = Findings()
     try:
-        plan = make_plan(read_layout(InMemory(tables), findings, IntakeOptions()), findings)
+        plan = make_plan(read_layout(InMemory(tables), findings, IntakeOptions()), findings, IntakeLimits())
     except ArchiveError as error:
         return None, error.problems
     if findings.failed:

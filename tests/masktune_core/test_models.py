@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from masktune_core.architectures import ARCHITECTURES
+from masktune_core.architectures import ARCHITECTURES, pretrained_weights
 from masktune_core.errors import ArchitectureError, ConfigError
 from masktune_core.models import build_model, cam_layer
 from masktune_core.models.feature_grid import feature_grid
@@ -119,9 +119,36 @@ def test_pretrained_weights_out_of_reach_are_a_clear_error(monkeypatch: pytest.M
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", unreachable)
     with pytest.raises(
-        ArchitectureError, match=r"weights of resnet18 cannot be fetched \(ConnectionError\).*pretrained"
+        ArchitectureError, match=r"weights resnet18\.tv_in1k cannot be fetched \(ConnectionError\).*pretrained"
     ):
         build_model("resnet18", 2, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights"),
+    [
+        ("resnet18", "timm/resnet18.tv_in1k"),
+        ("resnet34", "timm/resnet34.tv_in1k"),
+        ("resnet50", "timm/resnet50.tv_in1k"),
+        ("resnet101", "timm/resnet101.tv_in1k"),
+        ("timm/resnet101", "timm/resnet101.a1h_in1k"),
+        ("timm/resnet50.a2_in1k", "timm/resnet50.a2_in1k"),
+    ],
+)
+def test_pretrained_networks_start_from_the_weights_that_are_named(
+    architecture: str, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetch(name: str, *_: object, **__: object) -> None:
+        asked.append(name)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fetch)
+    with torch.device("meta"), pytest.raises(ArchitectureError, match="cannot be fetched"):
+        build_model(architecture, 2, pretrained=True)
+    assert asked == [weights]
+    assert pretrained_weights(architecture) == weights.removeprefix("timm/")
 
 
 def test_pretrained_weights_that_do_not_exist_are_a_clear_error() -> None:

@@ -152,6 +152,7 @@ def test_files_are_complete_and_named_by_their_hashes(finished: tuple[Result, Re
     assert report["manifest"] == result.manifest
     assert report["manifest"]["dataset_sha256"] == small_biased.sha256
     assert report["manifest"]["finetune_lr"] == 0.01
+    assert report["manifest"]["pretrained_weights"] is None
     assert report["masktune"]["test:biased"]["accuracy"] == result.masktune.splits["test:biased"].accuracy
     assert JobConfig.model_validate_json(result.artifacts["config.json"].read_text()) == result.config
 

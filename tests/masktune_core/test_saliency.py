@@ -162,8 +162,9 @@ def test_the_predicted_class_is_the_default_target(model: nn.Module, images: Ten
     assert not torch.equal(compute_cams(model, images, target=(predicted + 1) % 3), explanation.cams)
 
 
-def test_an_empty_batch_has_no_maps(model: nn.Module, images: Tensor) -> None:
-    assert compute_cams(model, images[:0]).shape == (0, 8, 8)
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_batch_has_no_maps(model: nn.Module, images: Tensor, method: str) -> None:
+    assert compute_cams(model, images[:0], method=method).shape == (0, 8, 8)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from masktune_core.architectures import ARCHITECTURES
+from masktune_core.architectures import ARCHITECTURES, pretrained_weights
 from masktune_core.models import build_model, cam_layer
+from masktune_core.networks import network
 from masktune_core.saliency import cam_grid
 
 
@@ -77,8 +78,30 @@ the number of pixels in the last column. Layers and grids are also written down,
 | --- | --- | --- | --- | --- | --- |
 {rows}
 
-Another layer can be named in `model.cam_layer`, and another input size in `input.size`; the grid follows from both, and
-what does not fit is refused before anything is trained.
+Another layer can be named in `model.cam_layer`, and another input size in `input.size`; the grid follows from both:
+
+| architecture | takes inputs of | more than one cell | pretrained weights |
+| --- | --- | --- | --- |
+{sizes}
+
+A preset sets a size that fits. Without one, `input.size` is 28 px, which is SmallCNN's, and too small for most others.
+
+**What is checked before a job is queued**, by the submission as by its dry run (`POST /v1/jobs?dry_run=true`) and by
+the form: for the architectures above, every name of a layer, whether the network takes the input size, whether the
+layer's grid has more than one cell at that size, and whether batch normalisation would meet a batch of one image. That
+is written in `masktune_core/models/networks.txt`, made by `python -m masktune_core.models.networks` and held against
+timm by `tests/masktune_core/test_networks.py`. For the other models of timm, the same file knows their own size and
+whether they take others, for most the least size at which their own CAM layer has a grid, their normalisation, and the
+names of their parts, so a layer is checked up to the first dot of its name.
+
+**What shows only when the job runs**, and is listed under `unchecked` in the answer to a dry run: layers of the other
+models of timm beyond that dot, and some of their input sizes; whether a worker reaches the weight hub, has a GPU, can
+compile the network, and has the memory for a batch. All but the last two show before anything is trained.
+
+**Pretrained weights** of `resnet18` to `resnet101` are torchvision's first ones (IMAGENET1K_V1), which the paper starts
+from; the presets `waterbirds` and `celeba` start from `{paper}`. timm's own choice
+for these names is another: `timm/resnet50` starts from `{timm}`, and `timm/<name>.<tag>` names any.
+`pretrained_weights` in a job's manifest says what it started from.
 
 This page is made by `python -m tests.masktune_core.tested_architectures > docs/architectures.md`; a test compares them.
 """
@@ -86,8 +109,13 @@ This page is made by `python -m tests.masktune_core.tested_architectures > docs/
 
 def page() -> str:
     """The content of `docs/architectures.md`. Layers and grids come from the models, on torch's meta device."""
-    own = ", ".join(f"`{name}`" for name in ARCHITECTURES)
-    return _PAGE.format(own=own, rows="\n".join(_row(name, tested) for name, tested in TESTED.items()))
+    return _PAGE.format(
+        own=", ".join(f"`{name}`" for name in ARCHITECTURES),
+        rows="\n".join(_row(name, tested) for name, tested in TESTED.items()),
+        sizes="\n".join(map(_sizes, TESTED)),
+        paper=pretrained_weights("resnet50"),
+        timm=pretrained_weights("timm/resnet50"),
+    )
 
 
 def _row(architecture: str, tested: Tested) -> str:
@@ -103,6 +131,18 @@ def _row(architecture: str, tested: Tested) -> str:
         features = f"tokens, {tested.tokens} before the patches"
     cells = (f"`{architecture}`", tested.size, f"`{names[layer]}`", f"{height} × {width}", features)
     return f"| {' | '.join(map(str, cells))} | yes, at {tested.compared} px |"
+
+
+def _sizes(architecture: str) -> str:
+    known = network(architecture)
+    assert known is not None
+    takes = f"{known.own} px only" if known.fixed else f"{known.smallest} px or more"
+    grid = "yes" if known.fixed else f"from {known.least} px"
+    try:
+        weights = f"`{pretrained_weights(architecture)}`"
+    except ValueError:
+        weights = "none"
+    return f"| `{architecture}` | {takes} | {grid} | {weights} |"
 
 
 def _to_front(features: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def paired(
     return [
         SplitPairs(
             split.split,
-            _rows(split.rows, others[split.split].rows),
+            _rows(split, others[split.split]),
             _plain(
                 (*split.others, *areas[0].get(split.split, ())),
                 (*others[split.split].others, *areas[1].get(split.split, ())),
@@ -129,10 +129,10 @@ def settings_that_differ(first: Mapping[str, Any], second: Mapping[str, Any]) ->
     return found
 
 
-def _rows(first: Sequence[Figure], second: Sequence[Figure]) -> list[Pair]:
-    names = dict.fromkeys((row.kind, row.name) for row in (*first, *second))
-    one = {(row.kind, row.name): row for row in first}
-    other = {(row.kind, row.name): row for row in second}
+def _rows(first: SplitFigures, second: SplitFigures) -> list[Pair]:
+    names = dict.fromkeys((row.kind, row.name) for row in (*first.listed, *second.listed))
+    one = {(row.kind, row.name): row for row in first.rows}
+    other = {(row.kind, row.name): row for row in second.rows}
     return [Pair(name, kind, one.get((kind, name)), other.get((kind, name))) for kind, name in names]
 
 

@@ -46,8 +46,9 @@ def counts(dataset: Dataset, part: Part) -> Counts | None:
     names = list(dict.fromkeys(name for split in ordered for name in splits[split].get(part) or ()))
     if not names:
         return None
+    totals = [_totals(splits[split], part) for split in ordered]
     rows = [
-        Row(name, [_cell(splits[split], part, name, names) for split in ordered])
+        Row(name, [_cell(splits[split], part, name, total) for split, total in zip(ordered, totals, strict=True)])
         for name in (dataset.classes if part == "classes" else names)
     ]
     return Counts(ordered, [int(splits[split].get("count", 0)) for split in ordered], rows)
@@ -59,14 +60,22 @@ def split_order(split: str) -> tuple[int, str]:
     return (known.index(split) if split in known else len(known), split)
 
 
-def _cell(split: dict[str, Any], part: Part, name: str, names: list[str]) -> Cell:
+def _cell(split: dict[str, Any], part: Part, name: str, totals: dict[str, int]) -> Cell:
     found: dict[str, int] = split.get(part) or {}
     count = int(found.get(name, 0))
     if part == "classes":
         return Cell(count, int(split.get("count", 0)), small=False)
-    label = class_of(name)
-    total = sum(found.get(other, 0) for other in names if class_of(other) == label)
+    total = totals.get(class_of(name), 0)
     return Cell(count, total, small=0 < count < SMALL * total)
+
+
+def _totals(split: dict[str, Any], part: Part) -> dict[str, int]:
+    """Images of each class, added up over its groups."""
+    totals: dict[str, int] = {}
+    if part == "groups":
+        for group, count in (split.get(part) or {}).items():
+            totals[class_of(group)] = totals.get(class_of(group), 0) + int(count)
+    return totals
 
 
 def class_of(group: str) -> str:

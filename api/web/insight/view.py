@@ -9,24 +9,29 @@ from api.insight.schemas import ClassInsightRead, ClusterRead, InsightRead
 
 OPEN: Final = 8
 """Classes shown at once; the page folds the rest, and the report tells it in words."""
+MOST: Final = 100
+"""Classes on a page; the API has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relied:
-    """The classes with a shortcut first, and the shortcuts of all."""
+    """The classes with a shortcut first, how many are left out, and the shortcuts of those that are not."""
 
     first: list[ClassInsightRead]
     rest: list[ClassInsightRead]
+    left: int
     shortcuts: list[tuple[ClassInsightRead, ClusterRead]]
 
 
 def relied(found: InsightRead) -> Relied:
     """In the order in which people look: classes with a shortcut, then the others, each in the data set's order."""
     ordered = sorted(found.classes, key=lambda each: (not _has_shortcut(each), each.label))
+    shown = sorted(ordered[:MOST], key=lambda each: each.label)
     return Relied(
         first=ordered[:OPEN],
-        rest=ordered[OPEN:],
-        shortcuts=[(each, cluster) for each in found.classes for cluster in each.clusters if cluster.is_shortcut],
+        rest=ordered[OPEN:MOST],
+        left=len(ordered[MOST:]),
+        shortcuts=[(each, cluster) for each in shown for cluster in each.clusters if cluster.is_shortcut],
     )
 
 

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from api.errors import ApiError, field_problems
-from api.jobs.dry_run import Advice, Estimate, rehearse
+from api.jobs.dry_run import Advice, Estimate, Unchecked, rehearse
 from api.jobs.endpoints import queue_job
 from api.jobs.schemas import JobCreate
-from api.jobs.submission import checked_config
+from api.jobs.submission import check_network, checked_config
 from api.services import services_of
 from api.transactions import Transaction
 from api.web.cursors import Cursor, as_id
@@ -35,6 +35,7 @@ from persistence.settings import Settings
 router = APIRouter(include_in_schema=False)
 
 _AT_THE_LIMIT = "too_many_jobs"
+_MEMORY = "/config/erm/batch_size"
 Preset = Annotated[str, Query(max_length=100)]
 
 
@@ -45,6 +46,7 @@ class Checked:
     problems: list[FormProblem]
     warnings: Sequence[Advice] = ()
     estimate: Estimate | None = None
+    unchecked: Sequence[Unchecked] = ()
 
 
 @router.get("/jobs/new")
@@ -94,7 +96,7 @@ def check_job(request: Request, session: Transaction, visitor: Changing, form: F
         {
             "problems": [asdict(each) for each in found.problems],
             "warnings": [f"{warning.where}: {sentence(warning.message)}" for warning in found.warnings],
-            "estimate": _told(found.estimate),
+            "estimate": _told(found.estimate, found.unchecked),
         }
     )
 
@@ -136,7 +138,7 @@ def _checked(session: Session, settings: Settings, visitor: Visitor, form: Mappi
         problems = [FormProblem("dataset", "Choose a data set.")]
         preset = str(form.get("preset") or "") or None
         try:
-            checked_config(preset, changes(form, PRESETS.get(preset or "", JobConfig())))
+            check_network(checked_config(preset, changes(form, PRESETS.get(preset or "", JobConfig()))))
         except ApiError as error:
             problems += _shown(error)
         return Checked(problems)
@@ -152,11 +154,11 @@ def _checked(session: Session, settings: Settings, visitor: Visitor, form: Mappi
         FormProblem(place_of(reason.pointer), _sentence(reason.detail), reason.code == _AT_THE_LIMIT)
         for reason in found.reasons
     ]
-    return Checked(problems, found.warnings, found.estimate)
+    return Checked(problems, found.warnings, found.estimate, found.unchecked)
 
 
-def _told(estimate: Estimate | None) -> str:
-    """ "About 38 s, as jobs like it went; 0.7 GiB of memory, 12 MiB of disk." """
+def _told(estimate: Estimate | None, unchecked: Sequence[Unchecked]) -> str:
+    """ "About 38 s, as jobs like it went; 0.7 GiB of memory, 12 MiB of disk. Shows when it runs: whether …." """
     if estimate is None:
         return ""
     parts = []
@@ -166,7 +168,9 @@ def _told(estimate: Estimate | None) -> str:
     parts.append(f"{size(estimate.host_memory_bytes)} of memory")
     if estimate.disk_bytes is not None:
         parts.append(f"{size(estimate.disk_bytes)} of disk")
-    return sentence("; ".join(parts))
+    unknown = [each.detail for each in unchecked if each.pointer != _MEMORY]  # which the estimate speaks of
+    shows = sentence(f"Shows when it runs: {'; '.join(unknown)}") if unknown else ""
+    return f"{sentence('; '.join(parts))} {shows}".strip()
 
 
 def _shown(error: ApiError | Conflict | NotFound | QuotaExceeded) -> list[FormProblem]:

@@ -11,7 +11,10 @@ from markupsafe import Markup
 
 from api.web.charts.intervals import Interval, interval_chart
 from api.web.datasets.view import split_order
+from api.web.results.mistakes import Mistake, frequent_mistakes
 
+MOST_PARTS: Final = 100
+"""Groups or classes of one split on a page; beyond, those that ERM was worst on."""
 _Z: Final = 1.959963984540054  # the 97.5 % quantile of the normal distribution
 _OTHER: Final = {
     "group_adjusted_accuracy": "Group-adjusted average",
@@ -73,9 +76,10 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class SplitFigures:
-    """One split: its rows, its other figures, its confusion matrices, and what changed, as a sentence.
+    """One split: its rows, its other figures, its confusion, and what changed, as a sentence.
 
-    `empty` names the parts that have no image here: their accuracy is undefined.
+    `empty` names the parts that have no image here: their accuracy is undefined. `confusion` is two matrices, or two
+    times None for many classes; `mistakes` are the most frequent ones of more classes than a table can show.
     """
 
     split: str
@@ -83,7 +87,8 @@ class SplitFigures:
     rows: tuple[Figure, ...]
     empty: tuple[str, ...]
     others: tuple[Plain, ...]
-    confusion: tuple[list[list[int]], list[list[int]]]
+    confusion: tuple[list[list[int]] | None, list[list[int]] | None]
+    mistakes: tuple[Mistake, ...]
     words: str
     worst_before: float | None
 
@@ -91,6 +96,15 @@ class SplitFigures:
     def is_test(self) -> bool:
         """Whether it is a test set."""
         return self.split.startswith("test")
+
+    @property
+    def listed(self) -> tuple[Figure, ...]:
+        """The rows that a page has room for: all, or the worst of them before, worst first."""
+        parts = [row for row in self.rows if row.kind == "part"]
+        if len(parts) <= MOST_PARTS:
+            return self.rows
+        parts.sort(key=lambda part: part.before.value if part.before else 1.0)
+        return (*(row for row in self.rows if row.kind != "part"), *parts[:MOST_PARTS])
 
 
 def split_figures(result: Mapping[str, Any]) -> list[SplitFigures]:
@@ -139,6 +153,7 @@ def _split(
         empty=tuple(part.name for part in parts if not part.count),
         others=others + extra,
         confusion=(before["confusion"], after["confusion"]),
+        mistakes=frequent_mistakes(before, after),
         words=_words(whole, worst),
         worst_before=worst.before.value if worst and worst.before else None,
     )

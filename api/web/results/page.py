@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api.web.results.figures import headline, split_figures
+from api.web.results.mistakes import MOST_IN_A_TABLE
 from api.web.results.names import after_name
 from api.web.results.reading import read_result
 from api.web.results.rejecting import rejecting
@@ -30,7 +31,12 @@ def result_values(session: Session, store: ObjectStore, job: Job, dataset: Datas
     }
     if result is not None:
         figures = split_figures(result)
-        values |= {"figures": figures, "headline": headline(figures), "rejecting": rejecting(result, after_name(job))}
+        values |= {
+            "figures": figures,
+            "headline": headline(figures),
+            "rejecting": rejecting(result, after_name(job)),
+            "most_in_a_table": MOST_IN_A_TABLE,
+        }
     return values
 
 

@@ -14,7 +14,7 @@ from persistence.tables import Job
 
 NAME: Final = "result.json"
 LARGEST: Final = 64 * 2**20
-"""Bytes; a confusion matrix of thousands of classes is for programs, not for a page."""
+"""Bytes; a result of many thousands of classes and groups on many test sets is for programs, not for a page."""
 
 
 def read_result(session: Session, store: ObjectStore, job: Job) -> dict[str, Any] | None:
