@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-_VALUES_AT_A_TIME: Final = 4096
-"""Of a channel; so what is taken up between two passes over them stays in the cache."""
 
 
 class Group(Protocol):
@@ -30,9 +27,9 @@ class SharedBatchNorm(_BatchNorm):
 
     `group` says whom the batch is shared with at the moment; None: with nobody, and torch's own is used.
 
-    Sums are taken in float64. Where images have large even areas, a mean that is off by 1e-5, as torch's is on a CPU in
-    the memory format NHWC, shifts the gradients of such an area all one way: those of the convolution before it are
-    then off by percents.
+    Sums are taken by `Tensor.sum`, which adds up in a tree. torch's own normalisation adds value after value on a CPU
+    in the memory format NHWC: where images have large even areas, a mean that is off by 1e-5 shifts the gradients of
+    such an area all one way, and those of the convolution before it are then off by percents.
     """
 
     def __init__(self, norm: _BatchNorm, group: Callable[[], Group | None]) -> None:
@@ -107,7 +104,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: SharedBatchNorm, group: Group) -> Tensor:
-        exact_mean, exact_variance, number = _joined(group.gather(_statistics(x)))
+        exact_mean, exact_variance, number = _joined(group.gather(_statistics(x)[None]))
         if group.keeps_statistics:
             norm.follow(exact_mean, exact_variance, number)
         mean, variance = exact_mean.to(x.dtype), exact_variance.to(x.dtype)
@@ -119,14 +116,16 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         (slope,) = outputs
         x, weight, mean, variance = ctx.saved_tensors
-        spread = torch.rsqrt(variance + ctx.eps)
-        own = _products(x, slope, mean, spread)
-        of_weight, of_bias = (ctx.group.gather(own[None]).sum(dim=0) / ctx.number).to(x.dtype)
-        scale = weight * spread
+        zeros, ones = torch.zeros_like(mean), torch.ones_like(mean)
+        normalised = _affine(x, ones, zeros, mean, variance, ctx.eps)
+        of_weight, of_bias = _sum(normalised.mul_(slope)), _sum(slope)
+        mean_of_weight, mean_of_bias = ctx.group.gather(torch.stack([of_weight, of_bias])[None]).sum(0) / ctx.number
+        scale = weight * torch.rsqrt(variance + ctx.eps)
         # what the batch's statistics, which hang on every x, add to the slope that goes straight through
-        indirect = _affine(x, -scale * of_weight, -scale * of_bias, mean, variance, ctx.eps)
-        straight = _affine(slope, scale, torch.zeros_like(scale), torch.zeros_like(scale), torch.ones_like(scale), 0.0)
-        return straight.add_(indirect), *own.to(x.dtype), None, None
+        over_weight, over_bias = -scale * mean_of_weight.to(x.dtype), -scale * mean_of_bias.to(x.dtype)
+        indirect = _affine(x, over_weight, over_bias, mean, variance, ctx.eps)
+        straight = _affine(slope, scale, zeros, zeros, ones, 0.0)
+        return straight.add_(indirect), of_weight.to(x.dtype), of_bias.to(x.dtype), None, None
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
@@ -135,23 +134,22 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Ten
     return moved
 
 
-def _parts(x: Tensor) -> tuple[Tensor, ...]:
-    """A few images at a time; none of an empty batch."""
-    return torch.split(x, max(1, _VALUES_AT_A_TIME // x[0, 0].numel())) if len(x) else ()
+def _sum(x: Tensor) -> Tensor:
+    """Of every channel, (C,) float64."""
+    return x.sum([axis for axis in range(x.ndim) if axis != 1]).double()
 
 
 def _statistics(x: Tensor) -> Tensor:
-    """Mean, variance and number of values of every channel, part by part: (parts, 3, C) float64."""
-    found = [_of_part(part) for part in _parts(x)]
-    return torch.stack(found) if found else torch.zeros(0, 3, x.shape[1], dtype=torch.float64)
-
-
-def _of_part(part: Tensor) -> Tensor:
-    exact, axes = part.double(), _all_but_channels(part)
-    number = exact.numel() // exact.shape[1]
-    mean = exact.sum(axes, keepdim=True).div_(number)
-    variance = (exact - mean).square_().sum(axes).div_(number)  # a copy: in float64 `exact` is `part` itself
-    return torch.stack([mean.flatten(), variance, torch.full_like(variance, number)])
+    """Mean, variance and number of values of every channel: (3, C) float64; zeros for no image."""
+    if not len(x):
+        return torch.zeros(3, x.shape[1], dtype=torch.float64)
+    number = x[:, 0].numel()
+    mean = _sum(x) / number
+    rounded, zeros, ones = mean.to(x.dtype), x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
+    centred = _affine(x, ones, zeros, rounded, ones, 0.0)
+    # of the values about a mean that was rounded, and so is a little larger than it should be
+    variance = _sum(centred.mul_(centred)) / number - (mean - rounded.double()).square()
+    return torch.stack([mean, variance, torch.full_like(mean, number)])
 
 
 def _joined(parts: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -160,21 +158,4 @@ def _joined(parts: Tensor) -> tuple[Tensor, Tensor, float]:
     number = numbers.sum(dim=0)
     shares = numbers / number
     mean = (shares * means).sum(dim=0)
-    return mean, (shares * (variances + (means - mean).square())).sum(dim=0), float(number[0])
-
-
-def _products(x: Tensor, slope: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
-    """Σ(∂y · ŷ) and Σ∂y of every channel: (2, C) float64."""
-    axes = _all_but_channels(x)
-    middle = mean.double().view([-1 if axis == 1 else 1 for axis in range(x.ndim)])
-    sums = torch.zeros(2, x.shape[1], dtype=torch.float64)
-    for part, part_slope in zip(_parts(x), _parts(slope), strict=True):
-        exact = part_slope.double()
-        sums[1] += exact.sum(axes)
-        sums[0] += (part.double() - middle).mul_(exact).sum(axes)
-    sums[0] *= spread
-    return sums
-
-
-def _all_but_channels(x: Tensor) -> list[int]:
-    return [axis for axis in range(x.ndim) if axis != 1]
+    return mean, (shares * (variances + (means - mean).square())).sum(dim=0).clamp_min(0.0), float(number[0])
