@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     tenant_max_running: Annotated[int, Field(ge=0)] = 0
     retain_resume_hours: Annotated[int, Field(ge=0)] = 7 * 24
     retain_jobs_days: Annotated[int, Field(ge=0)] = 0
+    retain_unreferenced_hours: Annotated[int, Field(ge=1)] = 1
 
     upload_max_bytes: Annotated[int, Field(gt=0)] = 50 * 2**30
     upload_ttl_hours: Annotated[int, Field(gt=0)] = 48

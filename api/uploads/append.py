@@ -18,7 +18,7 @@ from api.errors import ApiError
 from api.services import Services
 from api.uploads.protocol import Checksum
 from api.uploads.receive import blocks, entered, other_hash, pump, too_large
-from persistence import incoming_uploads, uploads
+from persistence import incoming_uploads, objects, uploads
 from persistence.database import transaction
 from persistence.errors import NotFound, OffsetMismatch, PersistenceError, UploadSuperseded
 from persistence.store.incoming import IncomingWriter
@@ -132,6 +132,7 @@ class Appending:
             raise other_hash("The upload's sha256", self._expected, writer.sha256, writer.size)
         stored = store.put(self.upload_id, writer)
         with transaction(self._services.sessions) as session:
+            objects.hold(session, self._services.store, stored)
             incoming_uploads.complete(session, self.upload_id, stored.sha256, stored.size, self._ttl)
         store.discard(self.upload_id)
 

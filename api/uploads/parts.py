@@ -15,7 +15,7 @@ from api.services import Services, services_of
 from api.uploads.ids import UploadId, upload_id_of
 from api.uploads.receive import other_hash
 from api.uploads.schemas import PartsRequest, PartsSent, PartUrl, PartUrls, UploadRead
-from persistence import incoming_uploads, uploads
+from persistence import incoming_uploads, objects, uploads
 from persistence.database import transaction
 from persistence.errors import NotFound
 from persistence.store.multipart import MultipartArea
@@ -88,6 +88,7 @@ def complete_upload(request: Request, caller: WriterApart, upload: UploadId, bod
     area.put(upload_id, stored)
     ttl = timedelta(hours=services.settings.upload_ttl_hours)
     with transaction(services.sessions) as session:
+        objects.hold(session, services.store, stored)
         made = incoming_uploads.complete(session, upload_id, stored.sha256, stored.size, ttl)
         read = UploadRead.of(made)
     area.discard(upload_id, multipart_id)

@@ -17,7 +17,7 @@ from persistence.store.verified import hash_stream
 
 _SMALLEST_PART: Final = 16 * 2**20
 _MOST_PARTS: Final = 10_000
-_COPY: Final = TransferConfig(multipart_threshold=2**30, multipart_chunksize=256 * 2**20, max_concurrency=4)
+COPY: Final = TransferConfig(multipart_threshold=2**30, multipart_chunksize=256 * 2**20, max_concurrency=4)
 
 
 class MultipartArea:
@@ -84,7 +84,7 @@ class MultipartArea:
         """Make an object of what was measured; a copy inside S3."""
         source = {"Bucket": self._bucket, "Key": self._key(name)}
         with translated(str(name)):
-            self._client.copy(source, self._bucket, self._key_of(stored.sha256), Config=_COPY)
+            self._client.copy(source, self._bucket, self._key_of(stored.sha256), Config=COPY)
 
     def discard(self, name: UUID, multipart_id: str) -> None:
         """Forget an upload and its parts, whole or not; one that is not there is fine."""
