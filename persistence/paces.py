@@ -40,7 +40,7 @@ def work_of(job: Job, dataset: Dataset | None) -> Work | None:
     return Work(
         (config.model.architecture, config.input.size),
         {
-            "training_erm": 0 if job.checkpoint_id is not None else train * config.erm.epochs,
+            "training_erm": 0 if job.starts_from_checkpoint else train * config.erm.epochs,
             "masking": train * rounds,
             "finetuning": train * rounds * config.finetune.epochs,
             "evaluating": dataset.image_count or train,

@@ -90,6 +90,10 @@ class JobRead(BaseModel):
     checkpoint_id: UUID | None = Field(
         description="The checkpoint it starts from; null also once that was deleted.", examples=[None]
     )
+    starts_from_checkpoint: bool = Field(
+        description="Whether it starts from a checkpoint. Once that was deleted, it cannot be resumed.",
+        examples=[False],
+    )
     status: Status = Field(description="Where it stands.", examples=["running"])
     stage: str | None = Field(
         description="Where it is inside running: preparing, training_erm, masking, finetuning, evaluating.",

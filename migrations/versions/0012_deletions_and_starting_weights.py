@@ -1,4 +1,4 @@
-"""Note since when an object has no reference, and which deletions may still come
+"""Note which objects have no reference and which deletions may still come, and which jobs began with a checkpoint
 
 Revision ID: 0012
 Revises: 0010
@@ -36,10 +36,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_object_deletions")),
     )
     op.create_index(op.f("ix_object_deletions_sha256"), "object_deletions", ["sha256"])
+    op.add_column("jobs", sa.Column("starts_from_checkpoint", sa.Boolean(), server_default="false", nullable=False))
+    # Of a checkpoint that is gone already nothing tells any more.
+    op.execute("UPDATE jobs SET starts_from_checkpoint = true WHERE checkpoint_id IS NOT NULL")
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
+    op.drop_column("jobs", "starts_from_checkpoint")
     op.drop_table("object_deletions")
     op.drop_index("ix_objects_unreferenced_since", table_name="objects")
     op.create_index("ix_objects_created_at", "objects", ["created_at"])
