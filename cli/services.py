@@ -159,7 +159,8 @@ class LocalServices:
     def _plan(self, env: dict[str, str], port: int) -> list[ServiceProcess]:
         """The API first, then the workers."""
         api = ["-m", "uvicorn", "api.main:create_app", "--factory", "--host", HOST, "--port", str(port)]
-        api += ["--no-server-header", "--timeout-graceful-shutdown", "3"]
+        # The service writes a line for each request itself; the server's own would show the tokens of login addresses.
+        api += ["--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "3"]
         celery = ["-m", "celery", "-A", "worker.app", "worker", "-P", "threads"]
         celery += ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
         folder, logs = self.home.path, self.home.logs

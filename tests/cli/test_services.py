@@ -85,6 +85,10 @@ def test_two_data_folders_do_not_meet_what_dies_is_started_again_and_what_is_kil
             with httpx.Client(follow_redirects=True) as browser:
                 assert browser.get(address).url == f"{ready['url']}/jobs"
         assert httpx.get(ready["login"]).status_code == 401  # it has let somebody in already
+        tokens = {httpx.URL(address).params["token"] for address in (ready["login"], fresh)}
+        logged = "".join(path.read_text(encoding="utf-8") for path in (home / "logs").glob("*.log"))
+        assert "/login/link" in logged
+        assert [token for token in tokens if token in logged] == []
 
         worker = read_json(home / "services.json")["pids"]["job worker"]
         os.kill(worker, signal.SIGKILL)
