@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.events.hub import EventHub
+from api.health.reachable import Reachable
 from api.rate_limits import RateLimiter
 from persistence import checkpoints, datasets, jobs
 from persistence.database import make_engine, session_factory, transaction
@@ -25,7 +26,7 @@ from persistence.store import ObjectStore, store_of
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 24  # transactions of requests; the pool has 30 connections, and event streams need some
+_AT_ONCE = 24  # transactions of requests; the pool has 30 connections, and event streams and probes need some
 
 TaskKind = Literal["job", "dataset", "checkpoint"]
 _MARK = {"job": jobs.mark_dispatched, "dataset": datasets.mark_dispatched, "checkpoint": checkpoints.mark_dispatched}
@@ -43,6 +44,7 @@ class Services:
     hub: EventHub
     drawing: CapacityLimiter
     rate_limiter: RateLimiter
+    reachable: Reachable
     admission: asyncio.Semaphore
 
     @classmethod
@@ -50,15 +52,17 @@ class Services:
         """Connects lazily: a database or broker that is away shows when a request needs it."""
         engine = make_engine(settings.database_url.get_secret_value())
         sessions = session_factory(engine)
+        store, dispatcher = store_of(settings), Dispatcher(settings)
         return cls(
             settings=settings,
             engine=engine,
             sessions=sessions,
-            store=store_of(settings),
-            dispatcher=Dispatcher(settings),
-            hub=EventHub(settings.database_url.get_secret_value(), sessions),
+            store=store,
+            dispatcher=dispatcher,
+            hub=EventHub(settings.database_url.get_secret_value(), sessions, settings.event_streams_per_key),
             drawing=CapacityLimiter(os.cpu_count() or 1),
             rate_limiter=RateLimiter(settings),
+            reachable=Reachable(sessions, store, dispatcher),
             admission=asyncio.Semaphore(_AT_ONCE),
         )
 

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     rate_limit_anonymous: Annotated[int, Field(ge=0)] = Field(
         default=300, description="Most requests without a key from one address in rate_limit_seconds; 0: no limit."
     )
+    event_streams_per_key: Annotated[int, Field(ge=1)] = Field(
+        default=64, description="Most event streams that one key or browser may have open at one API process."
+    )
     rate_limit_seconds: Annotated[int, Field(gt=0, le=86400)] = 60
     disk_headroom_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
     dataset_max_images: Annotated[int, Field(gt=0)] = 2_000_000

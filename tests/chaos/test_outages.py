@@ -23,7 +23,7 @@ def test_postgres_stops_and_comes_back_and_nobody_lost_anything(stack: Stack, da
     assert refused.status_code == 503
     assert refused.headers["content-type"] == "application/problem+json"
     assert int(refused.headers["retry-after"]) > 0
-    assert stack.client.get("/readyz").status_code == 503, "send no traffic here"
+    wait_for(lambda: stack.client.get("/readyz").status_code == 503, 5.0, "it says: send no traffic here")
     assert stack.client.get("/healthz").status_code == 200, "but do not restart it"
 
     before = trainer.cpu_times().user
