@@ -1,4 +1,4 @@
-"""The Celery application: `celery -A worker.app worker -P threads -Q jobs`, and `-Q intake,control -B` beside it.
+"""The Celery application: `celery -A worker.app worker -P threads -Q jobs`, and `-Q intake`, `-Q control` beside it.
 
 A task is a delivery of an id and nothing more; what becomes of it is in `supervisor`, `validation` and `sweeper`.
 Postgres decides whether a delivery still means anything, so tasks are acknowledged as they are taken and Celery never
