@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
 
     tenant_max_running: Annotated[int, Field(ge=0)] = 0
+    tenant_max_intakes: Annotated[int, Field(ge=0)] = 1
     retain_resume_hours: Annotated[int, Field(ge=0)] = 7 * 24
     retain_jobs_days: Annotated[int, Field(ge=0)] = 0
     retain_unreferenced_hours: Annotated[int, Field(ge=1)] = 1

@@ -33,7 +33,7 @@ from worker.devices import find_devices
 from worker.lifeline import die_with_parent
 from worker.supervisor import run_job
 from worker.sweeper import collect, sweep, tidy
-from worker.validation import check_checkpoint, check_dataset
+from worker.validation import run_check
 from worker.webhooks.delivering import deliver
 
 _TIDY_SECONDS = 300.0
@@ -53,12 +53,12 @@ def deliver_job(job_id: str) -> None:
 
 def deliver_dataset(dataset_id: str) -> None:
     """A data set's id arrived."""
-    check_dataset(context(), uuid.UUID(dataset_id))
+    run_check(context(), uuid.UUID(dataset_id))
 
 
 def deliver_checkpoint(checkpoint_id: str) -> None:
     """A checkpoint's id arrived."""
-    check_checkpoint(context(), uuid.UUID(checkpoint_id))
+    run_check(context(), uuid.UUID(checkpoint_id))
 
 
 def deliver_sweep(thorough: bool = False, everything: bool = False) -> None:

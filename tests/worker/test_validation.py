@@ -29,7 +29,7 @@ from tests.worker.conftest import JobMaker
 from tests.worker.driving import leftovers, read_artifacts, read_job, wait_until
 from worker.context import Context
 from worker.supervisor import run_job
-from worker.validation import check_checkpoint, check_dataset
+from worker.validation import run_check
 
 Uploader = Callable[[Path], Upload]
 START = "import os, signal, sys, time; from worker import lifeline; told = lifeline.receive()\n"
@@ -79,7 +79,7 @@ def test_a_good_archive_becomes_a_data_set_with_every_image_a_row(
     normalised: tuple[Path, IntakeReport],
 ) -> None:
     dataset_id = new_dataset(raw_archive)
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert (dataset.status, dataset.error, dataset.problems) == ("ready", None, [])
     assert dataset.classes == ["0-4", "5-9"]
@@ -114,7 +114,7 @@ def test_a_bad_archive_is_invalid_with_its_problems_and_leaves_nothing(
     bad = _zip(tmp_path / "bad.zip", {"metadata.csv": table, "a.png": b"no image"})
     dataset_id = new_dataset(bad)
     objects_before = count_objects(sessions)
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert (dataset.status, dataset.archive_sha256, dataset.image_count) == ("invalid", None, None)
     assert "missing_file" in {problem["code"] for problem in dataset.problems}
@@ -128,7 +128,7 @@ def test_a_file_that_is_no_archive_is_invalid(
 ) -> None:
     (tmp_path / "holiday.zip").write_bytes(b"not an archive")
     dataset_id = new_dataset(tmp_path / "holiday.zip")
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     (problem,) = read_dataset(sessions, dataset_id).problems
     assert problem["code"] == "not_an_archive"
     assert read_dataset(sessions, dataset_id).status == "invalid"
@@ -146,7 +146,7 @@ def test_an_intake_that_wants_too_much_memory_ends_as_invalid(
     )
     monkeypatch.setenv("MASKTUNE_INTAKE_MAX_MEMORY_BYTES", str(512 * 2**20))
     dataset_id = new_dataset(raw_archive)
-    check_dataset(replace(context, intake=(sys.executable, "-c", hungry)), dataset_id)
+    run_check(replace(context, intake=(sys.executable, "-c", hungry)), dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert dataset.status == "invalid"
     assert dataset.problems[0]["code"] == "intake_out_of_memory"
@@ -158,7 +158,7 @@ def test_an_intake_that_takes_too_long_ends_as_invalid(
     settings = context.settings.model_copy(update={"intake_max_seconds": 0.3})
     slow = replace(context, settings=settings, intake=(sys.executable, "-c", START + "time.sleep(60)"))
     dataset_id = new_dataset(raw_archive)
-    check_dataset(slow, dataset_id)
+    run_check(slow, dataset_id)
     assert read_dataset(sessions, dataset_id).problems[0]["code"] == "intake_timeout"
 
 
@@ -168,11 +168,37 @@ def test_an_intake_that_crashes_is_tried_three_times(
     crashing = replace(context, intake=(sys.executable, "-c", START + "os.kill(os.getpid(), signal.SIGSEGV)"))
     dataset_id = new_dataset(raw_archive)
     for status in ("validating", "validating", "invalid"):
-        check_dataset(crashing, dataset_id)
+        run_check(crashing, dataset_id)
         assert read_dataset(sessions, dataset_id).status == status
     error = read_dataset(sessions, dataset_id).error
     assert error is not None
     assert error["code"] == "attempts_exhausted"
+
+
+def test_what_waits_for_its_tenants_turn_is_woken_when_one_has_ended(
+    context: Context,
+    sessions: sessionmaker[Session],
+    new_dataset: Callable[[Path], uuid.UUID],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a.zip").write_bytes(b"not an archive")
+    first, second = new_dataset(tmp_path / "a.zip"), new_dataset(tmp_path / "a.zip")
+    sent: list[tuple[str, uuid.UUID]] = []
+
+    def send(kind: str, row_id: uuid.UUID) -> bool:
+        sent.append((kind, row_id))
+        return True
+
+    monkeypatch.setattr(context.dispatcher, "send", send)
+    run_check(context, second)
+    assert read_dataset(sessions, first).status == "invalid", "the older one, whoever woke us"
+    assert read_dataset(sessions, second).status == "validating"
+    assert sent == [("dataset", second)]
+    assert read_dataset(sessions, second).dispatched_at is not None
+    run_check(context, second)
+    assert read_dataset(sessions, second).status == "invalid"
+    assert len(sent) == 1
 
 
 def test_a_data_set_deleted_meanwhile_stops_its_intake(
@@ -184,7 +210,7 @@ def test_a_data_set_deleted_meanwhile_stops_its_intake(
 ) -> None:
     dataset_id = new_dataset(raw_archive)
     slow = replace(context, intake=(sys.executable, "-c", START + "time.sleep(60)"))
-    thread = threading.Thread(target=check_dataset, args=(slow, dataset_id))
+    thread = threading.Thread(target=run_check, args=(slow, dataset_id))
     thread.start()
     wait_until(lambda: read_dataset(sessions, dataset_id).lease_token)
     with transaction(sessions) as session:
@@ -205,7 +231,7 @@ def test_a_checkpoint_becomes_safetensors_and_a_job_starts_from_it(
     state = build_model("small_cnn", 2).state_dict()
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "mine.pt")
     checkpoint_id = new_checkpoint(tmp_path / "mine.pt")
-    check_checkpoint(context, checkpoint_id)
+    run_check(context, checkpoint_id)
     checkpoint = read_checkpoint(sessions, checkpoint_id)
     assert (checkpoint.status, checkpoint.error) == ("ready", None)
     assert checkpoint.content_sha256 is not None
@@ -232,7 +258,7 @@ def test_a_checkpoint_of_another_shape_is_invalid_with_the_keys(
     state["stranger"] = state.pop(renamed)
     torch.save(state, tmp_path / "other.pt")
     checkpoint_id = new_checkpoint(tmp_path / "other.pt")
-    check_checkpoint(context, checkpoint_id)
+    run_check(context, checkpoint_id)
     checkpoint = read_checkpoint(sessions, checkpoint_id)
     assert (checkpoint.status, checkpoint.content_sha256) == ("invalid", None)
     assert checkpoint.report == {"missing": [renamed], "unexpected": ["stranger"], "misshapen": []}
@@ -253,5 +279,5 @@ def test_a_pickle_with_code_is_refused(
     torch.save({"weights": _Evil()}, buffer)
     (tmp_path / "evil.pt").write_bytes(buffer.getvalue())
     checkpoint_id = new_checkpoint(tmp_path / "evil.pt")
-    check_checkpoint(context, checkpoint_id)
+    run_check(context, checkpoint_id)
     assert read_checkpoint(sessions, checkpoint_id).status == "invalid"
