@@ -27,6 +27,8 @@ from persistence.store import ObjectStore, store_of
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 24  # transactions of requests; the pool has 30 connections, and event streams and probes need some
+_STATEMENT_SECONDS = 60.0  # deleting a job with a million samples takes some
+_ANSWER_SECONDS = 65.0
 
 TaskKind = Literal["job", "dataset", "checkpoint"]
 _MARK = {"job": jobs.mark_dispatched, "dataset": datasets.mark_dispatched, "checkpoint": checkpoints.mark_dispatched}
@@ -50,7 +52,8 @@ class Services:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Connects lazily: a database or broker that is away shows when a request needs it."""
-        engine = make_engine(settings.database_url.get_secret_value())
+        url = settings.database_url.get_secret_value()
+        engine = make_engine(url, statement_seconds=_STATEMENT_SECONDS, answer_seconds=_ANSWER_SECONDS)
         sessions = session_factory(engine)
         store, dispatcher = store_of(settings), Dispatcher(settings)
         return cls(
@@ -59,7 +62,7 @@ class Services:
             sessions=sessions,
             store=store,
             dispatcher=dispatcher,
-            hub=EventHub(settings.database_url.get_secret_value(), sessions, settings.event_streams_per_key),
+            hub=EventHub(url, sessions, settings.event_streams_per_key),
             drawing=CapacityLimiter(os.cpu_count() or 1),
             rate_limiter=RateLimiter(settings),
             reachable=Reachable(sessions, store, dispatcher),

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.events.reads import Reads
 from persistence import api_keys, browser_sessions
-from persistence.database import transaction
+from persistence.database import CLIENT_OPTIONS, transaction
 from persistence.events import CHANNEL
 from persistence.snapshots import Snapshot, read_snapshots
 
@@ -125,7 +125,7 @@ class EventHub:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, connect_timeout=5, application_name="masktune-events"
+                    self._conninfo, autocommit=True, application_name="masktune-events", **CLIENT_OPTIONS
                 ) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     failures = 0
