@@ -40,4 +40,10 @@ def _input_output(error: OSError) -> Failure:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         message = f"the worker's disk is full ({error.strerror}): free some space"
         return Failure("out_of_disk", message, retryable=True)
+    if error.errno == errno.ENOMEM:
+        message = f"the machine has too little memory ({error.strerror}): give the worker more"
+        return Failure("out_of_host_memory", message, retryable=True)
+    if error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE):
+        message = f"the worker's machine has no more processes, threads or open files to give ({error.strerror})"
+        return Failure("input_output_error", message, retryable=True)
     return Failure("input_output_error", str(error), retryable=True)

@@ -19,6 +19,7 @@ from worker.attempt import Ending, Limits, Wish, watch
 from worker.child import Child
 from worker.context import Context
 from worker.outcome import Exit, Failure, classify
+from worker.reasons import reason_of
 from worker.retry import StillAway, persist
 
 _log = structlog.get_logger(__name__)
@@ -54,7 +55,10 @@ def run_check(context: Context, woken_by: uuid.UUID) -> None:
         return
     about = {f"{validation.kind}_id": str(validation.id), "attempt": validation.attempt}
     with structlog.contextvars.bound_contextvars(**about, request_id=validation.request_id):
-        failure = _run(context, validation)
+        try:
+            failure = _run(context, validation)
+        except OSError as error:  # no folder or no process to be had
+            failure = reason_of(error)
         if failure is not None:
             _log.warning("validation_not_finished", error=failure.as_error())
             _settle(context, validation, failure)

@@ -66,6 +66,8 @@ def test_an_error_without_a_log_has_four_fields() -> None:
         (StoreUnavailable("away"), "store_unavailable", True),
         (OutOfDisk(2, 1), "out_of_disk", True),
         (OSError(errno.ENOSPC, "No space left on device"), "out_of_disk", True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out_of_host_memory", True),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "input_output_error", True),
         (ConnectionResetError("reset"), "input_output_error", True),
         (MemoryError(), "out_of_host_memory", False),
         (OperationalError("SELECT", {}, Exception("gone")), "database_away", True),
