@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig
-from persistence import events, webhook_outbox
+from persistence import configs, events, webhook_outbox
 from persistence.attempts import (
     Claim,
     add_warning,
@@ -218,8 +218,11 @@ def resume(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
         )
     before = job.status
     check(before, "queued")
+    try:
+        config = configs.read(job.config)
+    except configs.UnreadableConfig as error:
+        raise Conflict("job_not_resumable", f"{error}: submit a new job") from None
     if before in FINISHED:
-        config = JobConfig.model_validate(job.config)
         job.max_attempts = job.attempt + config.limits.max_attempts
         job.ran_seconds = 0.0
     job.status = "queued"

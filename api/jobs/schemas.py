@@ -115,7 +115,9 @@ class JobRead(BaseModel):
     )
     attempt: int = Field(description="Attempts begun so far.", examples=[1])
     max_attempts: int = Field(description="Attempts before the service gives up.", examples=[3])
-    config: JobConfig = Field(description="The whole configuration, resolved.")
+    config: JobConfig | dict[str, Any] = Field(
+        description="The whole configuration, resolved; as it was stored, where this version cannot read it."
+    )
     progress: dict[str, Any] | None = Field(
         description="Latest snapshot.",
         examples=[

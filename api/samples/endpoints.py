@@ -33,8 +33,8 @@ from api.samples.schemas import (
 )
 from api.services import services_of
 from api.transactions import Transaction
-from masktune_core.config import JobConfig
 from persistence import datasets, jobs, sample_counts, samples
+from persistence.configs import read_what_can_be_read
 from persistence.tables import Job, Sample
 from persistence.transitions import FINISHED
 
@@ -155,7 +155,7 @@ def get_job_sample_image(
 
 def picture_of(session: Session, job: Job, sample: Sample, query: PictureQuery) -> Picture:
     """Everything that a picture needs, to be drawn later. Raises `ApiError` (410) once the data set is deleted."""
-    config = JobConfig.model_validate(job.config)
+    config = read_what_can_be_read(job.config)
     source = None
     if query.view != "mask":
         dataset = dataset_of(session, job)
