@@ -200,8 +200,11 @@ def judge(ending: Ending, folder: Path, attempt: Attempt, *, host_ooms: int) -> 
     if ending.reason == "paused" and ending.returncode != Exit.FAILED:
         return Verdict("paused")
     failure = _failure(ending, folder, attempt.config.limits, host_ooms)
+    sign = last_sign(folder)
+    if failure.stage is None and sign is not None:
+        failure = replace(failure, stage=sign.stage)
     if failure.code == "out_of_gpu_memory" and attempt.smaller_batches == 0:
-        smaller = need_less_memory(attempt.config, failure.stage)
+        smaller = need_less_memory(attempt.config, failure.activity or failure.stage)
         if smaller is not None:
             return Verdict("queued", failure, counted=False, smaller=smaller)
     return Verdict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -39,14 +39,16 @@ def judge(session: Session) -> dict[str, list[Predictions]]:
     session.begin_pass()
     models = [_model(session, weights) for weights in (state.erm_weights, *state.round_weights)]
     size = config.masking.batch_size
-    total = sum(len(indices) for indices in dataset.splits.values())
-    steps = sum(math.ceil(len(indices) / size) for indices in dataset.splits.values())
+    lengths = [len(indices) for indices in dataset.splits.values()]
+    total = sum(lengths)
+    before = math.ceil(state.offset / size)  # as many steps as they would have been
+    steps = before + _steps(lengths, state.offset, size)
     judged = state.judged = state.judged or Judged.empty(len(models) + 1, total)
     collector = _collector(session)
     start = state.step
     seen = 0
     with gpu_memory("evaluating"):
-        for step, (split, first, batch) in enumerate(_batches(session, start), start):
+        for step, (split, first, batch) in enumerate(_batches(session, state.offset, start), start):
             session.poll(step)
             predictions, samples = _judge_batch(session, models, split, batch, collector)
             session.callbacks.on_samples(samples)
@@ -55,7 +57,7 @@ def judge(session: Session) -> dict[str, list[Predictions]]:
                 judged.predicted[row, first:last] = torch.from_numpy(found.predicted)
                 judged.confidence[row, first:last] = torch.from_numpy(found.confidence)
             seen += len(samples.index)
-            session.progress(step=step + 1, steps=steps, epochs=1, images=seen)
+            session.progress(step=before + step + 1, steps=steps, epochs=1, images=seen)
     session.callbacks.on_insight(collector.finish(dataset.classes))
     return _by_split(session, judged)
 
@@ -76,15 +78,27 @@ def _model(session: Session, weights: Weights) -> nn.Module:
     return model.to(session.device).eval()
 
 
-def _batches(session: Session, start: int) -> Iterator[tuple[str, int, Batch]]:
-    """(split, position of the first image in the whole pass, batch), from batch number `start` on."""
+def _steps(lengths: Sequence[int], offset: int, size: int) -> int:
+    """Batches that splits of so many images make, behind the first `offset` images."""
+    steps = 0
+    for length in lengths:
+        skipped = min(offset, length)
+        offset -= skipped
+        steps += math.ceil((length - skipped) / size)
+    return steps
+
+
+def _batches(session: Session, offset: int, start: int) -> Iterator[tuple[str, int, Batch]]:
+    """(split, position of the first image in the whole pass, batch), from batch number `start` behind `offset` on."""
     size, first = session.config.masking.batch_size, 0
     for split, indices in session.dataset.splits.items():
-        steps = math.ceil(len(indices) / size)
-        skipped = min(start, steps)
+        behind = min(offset, len(indices))
+        offset -= behind
+        skipped = min(start, math.ceil((len(indices) - behind) / size))
         start -= skipped
-        position = first + skipped * size
-        for batch in session.loader.eval_batches(indices[skipped * size :], batch_size=size):
+        done = behind + skipped * size
+        position = first + done
+        for batch in session.loader.eval_batches(indices[done:], batch_size=size):
             yield split, position, batch
             position += size
         first += len(indices)
