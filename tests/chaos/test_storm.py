@@ -8,7 +8,7 @@ from tests.chaos.stack import Stack
 from tests.chaos.storm import storm
 
 # The others die with the machine here, and one by one in larger storms.
-VICTIMS = ("trainer", "beat", "api", "redis", "postgres", "machine")
+VICTIMS = ("trainer", "beat", "redis", "postgres", "machine")
 
 
 @pytest.mark.timeout(600)
