@@ -115,8 +115,14 @@ def _principal(request: Request, session: Session, credentials: HTTPAuthorizatio
 
 def count_caller(request: Request, principal: Principal, kind: Kind = "key") -> None:
     """Count a request of a key or a browser. Raises `ApiError` (429)."""
-    caller = str(principal.browser_session_id or principal.key_id)
-    require_allowance(request.scope, services_of(request).rate_limiter, kind, caller)
+    require_allowance(request.scope, services_of(request).rate_limiter, kind, str(caller_id(principal)))
+
+
+def caller_id(principal: Principal) -> UUID:
+    """What requests are counted by: the browser, or else the key."""
+    found = principal.browser_session_id or principal.key_id
+    assert found is not None
+    return found
 
 
 def _allowed(request: Request, principal: Principal, needed: SecurityScopes, kind: Kind = "key") -> Principal:

@@ -10,10 +10,9 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 
 from persistence.database import make_engine, session_factory
-from persistence.housekeeping import Graces, collect, preview
+from persistence.housekeeping import NO_GRACE, collect, graces_of, preview
 from persistence.settings import get_settings
 from persistence.store import store_of
 
@@ -31,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     settings = get_settings()
     engine = make_engine(settings.database_url.get_secret_value())
-    nothing = timedelta(0)
-    graces = Graces(nothing, nothing, nothing) if chosen.idle else Graces()
+    graces = NO_GRACE if chosen.idle else graces_of(settings)
     try:
         work = preview if chosen.dry_run else collect
         found = asdict(work(session_factory(engine), store_of(settings), settings, graces))

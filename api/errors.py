@@ -25,7 +25,7 @@ from starlette.routing import Match
 
 from api import problems
 from api.request_ids import request_id_of
-from persistence.database import is_unavailable
+from persistence.database import is_unavailable, timed_out
 from persistence.errors import (
     Conflict,
     IdempotencyMismatch,
@@ -243,5 +243,8 @@ async def _database_error(request: Request, error: SQLAlchemyError) -> Response:
     if is_unavailable(error):
         log.warning("database_unavailable", error=type(error).__name__)
         return unavailable(request, "The database cannot be reached; nothing was changed. Try again.")
+    if timed_out(error):
+        log.warning("database_slow", error=str(error.__cause__ or error))
+        return unavailable(request, "The database took too long; nothing was changed. Try again.")
     log.error("database_error", exc_info=error)
     return problem_response(request, "internal_error", problems.PROBLEMS["internal_error"].example)

@@ -115,6 +115,7 @@ _TYPES = (
     ProblemType("content_too_large", 413, "The body is too large", "At most 53687091200 bytes are accepted."),
     ProblemType("unsupported_media_type", 415, "Send JSON", "Send the body as 'Content-Type: application/json'."),
     ProblemType("rate_limited", 429, "Too many requests", "This key may make 3000 requests in 60 seconds."),
+    ProblemType("too_many_streams", 429, "Too many event streams at a time", "Close a stream before you open another."),
     ProblemType("too_many_logins", 429, "Too many tries to log in", "Wait a minute, then try again."),
     ProblemType("range_not_satisfiable", 416, "The range is outside the file", "The file has 1024 bytes."),
     ProblemType("invalid_request", 422, "The request is not valid", "1 field is not valid."),

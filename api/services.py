@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.events.hub import EventHub
+from api.health.reachable import Reachable
 from api.rate_limits import RateLimiter
 from persistence import checkpoints, datasets, jobs, verifications
 from persistence.database import make_engine, session_factory, transaction
@@ -25,8 +26,10 @@ from persistence.store import ObjectStore, store_of
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 24  # transactions of requests; the pool has 30 connections, and event streams need some
+_AT_ONCE = 24  # transactions of requests; the pool has 30 connections, and event streams and probes need some
 _FETCHES = 32  # calls to the object store; if it hangs, they all do, and nothing else
+_STATEMENT_SECONDS = 60.0  # deleting a job with a million samples takes some
+_ANSWER_SECONDS = 65.0
 
 TaskKind = Literal["job", "dataset", "checkpoint", "upload"]
 _MARK = {
@@ -54,23 +57,27 @@ class Services:
     drawing: CapacityLimiter
     fetching: CapacityLimiter
     rate_limiter: RateLimiter
+    reachable: Reachable
     admission: asyncio.Semaphore
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Connects lazily: a database or broker that is away shows when a request needs it."""
-        engine = make_engine(settings.database_url.get_secret_value())
+        url = settings.database_url.get_secret_value()
+        engine = make_engine(url, statement_seconds=_STATEMENT_SECONDS, answer_seconds=_ANSWER_SECONDS)
         sessions = session_factory(engine)
+        store, dispatcher = store_of(settings), Dispatcher(settings)
         return cls(
             settings=settings,
             engine=engine,
             sessions=sessions,
-            store=store_of(settings),
-            dispatcher=Dispatcher(settings),
-            hub=EventHub(settings.database_url.get_secret_value(), sessions),
+            store=store,
+            dispatcher=dispatcher,
+            hub=EventHub(url, sessions, settings.event_streams_per_key),
             drawing=CapacityLimiter(os.cpu_count() or 1),
             fetching=CapacityLimiter(_FETCHES),
             rate_limiter=RateLimiter(settings),
+            reachable=Reachable(sessions, store, dispatcher),
             admission=asyncio.Semaphore(_AT_ONCE),
         )
 

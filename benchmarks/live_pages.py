@@ -90,6 +90,7 @@ def _service(root: Path) -> Iterator[_Service]:
             "MASKTUNE_HOME": str(home),
             "MASKTUNE_LOG_LEVEL": "WARNING",
             "MASKTUNE_RATE_LIMIT_REQUESTS": "0",
+            "MASKTUNE_EVENT_STREAMS_PER_KEY": str(PAGES),
         }
         command = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create_app", "--port", str(port)]
         command += ["--no-access-log"]

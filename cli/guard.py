@@ -1,8 +1,8 @@
-"""Ends the embedded servers when the command line was killed without a chance to do so: `python -m cli.guard HOME`.
+"""Ends the embedded servers when the command line was killed without a chance to do so.
 
-PostgreSQL and Redis do not watch their parent. This process holds the reading end of a pipe: end of file without
-the farewell word means that the other side is dead. It then waits for the API and the workers, which the kernel has
-told (see `cli.bound`), and shuts the two servers down.
+`python -m cli.guard HOME SECONDS`. PostgreSQL and Redis do not watch their parent. This process holds the reading end
+of a pipe: end of file without the farewell word means that the other side is dead. It then waits at most SECONDS for
+the API and the workers, which the kernel has told (see `cli.bound`), and shuts the two servers down.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from pathlib import Path
 from cli.embedded.process import end, find_server
 
 FAREWELL = b"stopped\n"
-_CLIENTS_SECONDS = 20.0
 
 
 class Guard:
-    """The other side, held by the command line."""
+    """The other side, held by the command line. `patience` is how many seconds the servers' clients get."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, patience: float) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cli.guard", str(home)],
+            [sys.executable, "-m", "cli.guard", str(home), str(patience)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -53,14 +52,14 @@ class Guard:
             self._process.stdin.flush()
 
 
-def guard(home: Path) -> None:
+def guard(home: Path, patience: float) -> None:
     """Read pids to watch until the farewell, or until the other side is dead; then end the servers under `home`."""
     watched: list[int] = []
     for line in sys.stdin.buffer:
         if line == FAREWELL:
             return
         watched.append(int(line))
-    deadline = time.monotonic() + _CLIENTS_SECONDS
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in watched):
         time.sleep(0.1)
     _end(home / "postgres" / "postmaster.pid", "postgres", signal.SIGINT)
@@ -80,4 +79,4 @@ def _end(pid_file: Path, name: str, first: signal.Signals) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when the other side does, not before
-    guard(Path(sys.argv[1]))
+    guard(Path(sys.argv[1]), float(sys.argv[2]))

@@ -1,11 +1,12 @@
-"""The local service: PostgreSQL, Redis, API, job worker and intake worker over one data folder."""
+"""The local service: PostgreSQL, Redis, API, three workers and beat over one data folder."""
 
 from __future__ import annotations
 
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -14,6 +15,8 @@ import httpx
 
 from cli.api_key import ensure_key, login_address
 from cli.database import DATABASE_VARIABLE, REDIS_VARIABLE, environment, migrate, running_services, try_lock
+from cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from cli.embedded.errors import EmbeddedError
 from cli.errors import ServicesError
 from cli.guard import Guard
 from cli.home import Home, RunningServices
@@ -22,8 +25,12 @@ from cli.signals import StopSignals
 
 HOST = "127.0.0.1"
 
+GRACE_VARIABLE = "MASKTUNE_SHUTDOWN_GRACE_SECONDS"
+GRACE_SECONDS = 30.0
+"""The setting's default: what a trainer gets to write its resume point."""
+
 _READY_SECONDS = 60.0
-_WORKER_STOP_SECONDS = 15.0
+_SETTLE_SECONDS = 5.0  # to hand the job back, when its trainer has ended
 _API_STOP_SECONDS = 8.0
 _RESTARTS_PER_MINUTE = 5
 
@@ -52,7 +59,8 @@ class LocalServices:
         self._status = status
         self._stack = ExitStack()
         self._processes: list[ServiceProcess] = []
-        self._restarts: list[float] = []
+        self._stores: dict[str, EmbeddedPostgres | EmbeddedRedis] = {}
+        self._restarts: dict[str, list[float]] = defaultdict(list)
         self._database_url = ""
         self._env: dict[str, str] = {}
         self._guard: Guard | None = None
@@ -77,25 +85,48 @@ class LocalServices:
         """Raises `ServicesError` with the last log lines when a service has ended by itself."""
         for process in self._processes:
             process.require_running()
+        for name, store in self._stores.items():
+            if store.exit_code is not None:
+                raise ServicesError(f"{name} ended with code {store.exit_code}; its log is in {self.home.logs}")
 
     def login_address(self) -> str:
         """A fresh address that logs one browser in, once, within 15 minutes."""
         return login_address(self._env, self.url)
 
     def restart_ended(self) -> list[str]:
-        """Start again what has ended by itself, and say what that was. Raises once it happens too often."""
-        ended = [process for process in self._processes if process.exit_code is not None]
-        now = time.monotonic()
-        self._restarts = [at for at in self._restarts if now - at < 60.0] + [now] * len(ended)
-        if len(self._restarts) > _RESTARTS_PER_MINUTE:
-            self.check()
-        messages = []
-        for process in ended:
-            messages.append(f"the {process.name} ended with code {process.exit_code} and was started again")
-            self._launch(process)
-        if ended:
+        """Start again what has ended by itself, and say what that was. Raises once one of them ends too often."""
+        messages = [*self._revive_stores(), *self._restart_processes()]
+        if messages:
             self._publish()
         return messages
+
+    def _revive_stores(self) -> Iterator[str]:
+        for name, store in self._stores.items():
+            code = store.exit_code
+            if code is None:
+                continue
+            self._count_restart(name)
+            try:
+                with self._signals.shielded():
+                    store.revive()
+            except EmbeddedError as error:
+                yield f"{name} ended with code {code} and could not be started again: {error}"
+            else:
+                yield f"{name} ended with code {code} and was started again"
+
+    def _restart_processes(self) -> Iterator[str]:
+        for process in self._processes:
+            code = process.exit_code
+            if code is not None:
+                self._count_restart(process.name)
+                self._launch(process)
+                yield f"the {process.name} ended with code {code} and was started again"
+
+    def _count_restart(self, name: str) -> None:
+        now = time.monotonic()
+        recent = self._restarts[name] = [at for at in self._restarts[name] if now - at < 60.0] + [now]
+        if len(recent) > _RESTARTS_PER_MINUTE:
+            self.check()
 
     def _start(self) -> None:
         lock = try_lock(self.home)
@@ -111,7 +142,8 @@ class LocalServices:
         require_free(port)
         for folder in (self.home.logs, self.home.path / "run"):
             folder.mkdir(parents=True, exist_ok=True)
-        self._guard = Guard(self.home.path)
+        patience = grace_seconds(os.environ) + _SETTLE_SECONDS
+        self._guard = Guard(self.home.path, patience)
         self._stack.callback(self._guard.dismiss)
         env = environment(self.home, **self._start_stores())
         self._env = env
@@ -123,7 +155,7 @@ class LocalServices:
         self._processes = self._plan(env, port)
         # Callbacks run last in, first out: workers end before the API, the API before Redis and PostgreSQL.
         self._stack.callback(_stop, self._processes[:1], _API_STOP_SECONDS)
-        self._stack.callback(_stop, self._processes[1:], _WORKER_STOP_SECONDS)
+        self._stack.callback(_stop, self._processes[1:], patience)
         for process in self._processes:
             self._launch(process)
         self._stack.callback(self.home.services.unlink, missing_ok=True)
@@ -138,8 +170,6 @@ class LocalServices:
 
     def _start_stores(self) -> dict[str, str]:
         """Embedded PostgreSQL and Redis, each only where the environment names no other."""
-        from cli.embedded import EmbeddedPostgres, EmbeddedRedis
-
         urls: dict[str, str] = {}
         embedded: tuple[tuple[str, str, Any], ...] = (
             ("PostgreSQL", DATABASE_VARIABLE, EmbeddedPostgres),
@@ -154,25 +184,29 @@ class LocalServices:
                 store = make(self.home.path)
                 self._stack.callback(store.stop)
                 urls[variable] = store.start()
+                self._stores[name] = store
         return urls
 
     def _plan(self, env: dict[str, str], port: int) -> list[ServiceProcess]:
         """The API first, then the workers."""
         api = ["-m", "uvicorn", "api.main:create_app", "--factory", "--host", HOST, "--port", str(port)]
-        api += ["--no-server-header", "--timeout-graceful-shutdown", "3"]
-        celery = ["-m", "celery", "-A", "worker.app", "worker", "-P", "threads"]
-        celery += ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+        # The service writes a line for each request itself; the server's own would show the tokens of login addresses.
+        api += ["--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "3"]
+        celery = ["-m", "celery", "-A", "worker.app"]
+        worker = [*celery, "worker", "-P", "threads", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
         folder, logs = self.home.path, self.home.logs
         planned = [ServiceProcess("API", api, env, folder, logs / "api.log")]
-        for name, queues, log in (
-            ("job worker", ["-Q", "jobs", "-n", "jobs@%h"], "worker.log"),
-            ("intake worker", ["-Q", "intake,control", "-c", "2", "-n", "intake@%h", "-B"], "intake.log"),
+        for name, command, log in (
+            ("job worker", [*worker, "-Q", "jobs", "-n", "jobs@%h"], "worker"),
+            ("intake worker", [*worker, "-Q", "intake", "-c", "2", "-n", "intake@%h"], "intake"),
+            # Apart from intake, so that no upload keeps it from sweeping; beat apart, so that its end is noticed.
+            ("control worker", [*worker, "-Q", "control", "-c", "4", "-n", "control@%h"], "control"),
+            ("beat", [*celery, "beat", "--loglevel", "INFO"], "beat"),
         ):
-            pid_file = (
-                folder / "run" / f"{log.removesuffix('.log')}.pid"
-            )  # Celery writes it when its start has succeeded
-            command = [*celery, *queues, "--pidfile", str(pid_file)]
-            planned.append(ServiceProcess(name, command, env, folder, logs / log, pid_file))
+            pid_file = folder / "run" / f"{log}.pid"  # Celery writes it when its start has succeeded
+            planned.append(
+                ServiceProcess(name, [*command, "--pidfile", str(pid_file)], env, folder, logs / f"{log}.log", pid_file)
+            )
         return planned
 
     def _accepts(self, key: str) -> bool:
@@ -215,6 +249,18 @@ def _stop(processes: list[ServiceProcess], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     for process in processes:
         process.wait(max(0.1, deadline - time.monotonic()))
+
+
+def grace_seconds(env: Mapping[str, str]) -> float:
+    """What a trainer gets to write its resume point. Raises `ServicesError` for what is no number above 0."""
+    text = env.get(GRACE_VARIABLE, "")
+    try:
+        seconds = float(text) if text else GRACE_SECONDS
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise ServicesError(f"{GRACE_VARIABLE} is {text!r}: give a number of seconds above 0, or leave it out")
+    return seconds
 
 
 def free_port() -> int:

@@ -22,9 +22,9 @@ def up(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Serve the web pages, the API, a job worker and an intake worker over the data folder until Ctrl-C.
+    """Serve the web pages and the API, and run jobs and checks of uploads, over the data folder until Ctrl-C.
 
-    What ends by itself is started again. Starting once more finds everything that was there.
+    What ends by itself is started again, the database too. Starting once more finds everything that was there.
     """
     folder = resolve_home(home)
     output = Output.make(json=json)

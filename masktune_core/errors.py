@@ -81,8 +81,19 @@ class TrainingDiverged(MaskTuneError):
     code = "training_diverged"
 
 
+Activity = Literal["training", "masking", "evaluating"]
+"""What the device was doing. Unlike a stage: while training, a model is evaluated as well, after every epoch."""
+
+
 class OutOfGpuMemory(MaskTuneError):
+    """`activity` tells whose batches were too large: `runtime.micro_batch` is that of training, `masking.batch_size`
+    that of the others."""
+
     code = "out_of_gpu_memory"
+
+    def __init__(self, message: str, activity: Activity | None = None) -> None:
+        self.activity = activity
+        super().__init__(message)
 
 
 class OutOfDisk(MaskTuneError):

@@ -22,7 +22,8 @@ import torch
 
 from masktune_core.errors import ResumeError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+_READ: Final = (1, FORMAT)  # 1 lacks `offset`, which was always 0 then
 KEPT: Final = 2  # newest points that stay on disk: one to use, one should it turn out damaged
 _DIGEST_BYTES: Final = 32
 _CHUNK: Final = 1 << 20
@@ -99,9 +100,10 @@ def read_resume_point(path: Path, *, identity: RunIdentity, masks: Path) -> dict
 
 
 def _require_same_run(found: dict[str, Any], identity: RunIdentity, name: str) -> None:
-    if found.get("format") != FORMAT:
+    if found.get("format") not in _READ:
+        known = " and ".join(str(each) for each in _READ)
         raise ResumeError(
-            f"resume point {name} has format {found.get('format')}, this version reads {FORMAT}: start over"
+            f"resume point {name} has format {found.get('format')}, this version reads {known}: start over"
         )
     for field, what in (
         ("config_sha256", "another configuration"),

@@ -22,8 +22,9 @@ from masktune_core.config import JobConfig, RuntimeConfig
 from masktune_core.crew import SIZE as CREW_SIZE
 from masktune_core.crew import Crew, Share
 from masktune_core.distributed import ALONE, World, launched
-from masktune_core.errors import ConfigError, OutOfGpuMemory, TrainingDiverged
+from masktune_core.errors import Activity, ConfigError, OutOfGpuMemory, TrainingDiverged
 from masktune_core.fresh_memory import reuse_freed_memory
+from masktune_core.out_of_memory import ran_out_of_gpu_memory
 from masktune_core.randomness import derive_seed, seed_generators
 from masktune_core.shared_batch_norm import SharedBatchNorm
 
@@ -253,13 +254,17 @@ def compilation() -> Iterator[None]:
 
 
 @contextmanager
-def gpu_memory(stage: str) -> Iterator[None]:
-    """Turn torch's out-of-memory error inside the block into `OutOfGpuMemory`, with the way out of this stage."""
+def gpu_memory(activity: Activity) -> Iterator[None]:
+    """Turn an out-of-memory error inside the block into `OutOfGpuMemory`, with the way out of this activity."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not ran_out_of_gpu_memory(error):
+            raise
         way_out = (
-            "set runtime.micro_batch, or lower erm.batch_size" if stage == "training" else "lower masking.batch_size"
+            "set runtime.micro_batch, or lower erm.batch_size" if activity == "training" else "lower masking.batch_size"
         )
         first_line = str(error).partition("\n")[0]
-        raise OutOfGpuMemory(f"the GPU could not hold a batch while {stage}: {way_out} ({first_line})") from error
+        raise OutOfGpuMemory(
+            f"the GPU could not hold a batch while {activity}: {way_out} ({first_line})", activity
+        ) from error

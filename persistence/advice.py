@@ -25,7 +25,8 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "worker_lost": f"Look at the worker's log and machine; {_RESUME}.",
         "worker_shutdown": "Nothing: another worker goes on from the resume point.",
         "interrupted": f"Somebody stopped the trainer from outside; {_RESUME}.",
-        "config_unusable": "Submit it with the field changed that the message names.",
+        "config_unusable": "Submit it with the field changed that the message names. Where workers of several versions "
+        "run, bring them to the same one, then resume the job.",
         "architecture_unusable": "Submit it with another model.architecture, model.cam_layer or input.size.",
         "checkpoint_mismatch": "Upload a checkpoint of the configured architecture and the data set's classes.",
         "object_missing": "The object store lost data: restore it from a backup, or upload the data set again.",

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -65,6 +65,11 @@ def authenticate(session: Session, secret: str) -> ApiKey | None:
 def is_active() -> ColumnElement[bool]:
     """SQL: the key is neither revoked nor over."""
     return ApiKey.revoked_at.is_(None) & or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now())
+
+
+def active_among(session: Session, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the ids that are keys which work now."""
+    return set(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(ids), is_active())))
 
 
 def get(session: Session, tenant_id: uuid.UUID, key_id: uuid.UUID) -> ApiKey:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig, Stage
-from persistence import events, leases, turns
+from persistence import configs, events, leases, turns
 from persistence.advice import advised
 from persistence.intakes import exhausted
 from persistence.tables import Job, StageTransition
@@ -37,7 +37,8 @@ def claim(
 ) -> Claim | None:
     """Take a queued job, in one conditional update; None when it is not queued, so that a second delivery does nothing.
 
-    `worker` and `device` are for people, in the event `job.started`.
+    `worker` and `device` are for people, in the event `job.started`. A job whose configuration this version cannot
+    read ends here, as `config_unusable`; None then too.
     """
     job = leases.claim(session, Job, job_id, lease_seconds=lease_seconds, **_begun(worker))
     if job is None:
@@ -52,9 +53,15 @@ def claim_next(
     """Take the queued job whose turn it is (see `turns`), None when none may start now.
 
     `quota_running` is how many jobs of a tenant without a quota of its own may run at the same time; 0: any number.
+    As in `claim`, a job that cannot be read ends, and the next one is taken: it must not stop the queue.
     """
-    job = turns.claim_next(session, quota_running=quota_running, lease_seconds=lease_seconds, **_begun(worker))
-    return None if job is None else _claimed(session, job, worker, device)
+    while True:
+        job = turns.claim_next(session, quota_running=quota_running, lease_seconds=lease_seconds, **_begun(worker))
+        if job is None:
+            return None
+        claimed = _claimed(session, job, worker, device)
+        if claimed is not None:
+            return claimed
 
 
 def _begun(worker: str) -> dict[str, Any]:
@@ -70,11 +77,15 @@ def _begun(worker: str) -> dict[str, Any]:
     }
 
 
-def _claimed(session: Session, job: Job, worker: str, device: str | None) -> Claim:
+def _claimed(session: Session, job: Job, worker: str, device: str | None) -> Claim | None:
     assert job.lease_token is not None
     token, attempt = job.lease_token, job.attempt
     events.append(session, job.id, "job.started", {"attempt": attempt, "worker": worker, "device": device}, token=token)
-    return Claim(job, token, attempt, JobConfig.model_validate(job.config))
+    try:
+        return Claim(job, token, attempt, configs.read(job.config))
+    except configs.UnreadableConfig as error:
+        _end(session, job, "failed", {"code": "config_unusable", "message": str(error), "retryable": False})
+        return None
 
 
 def renew(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from persistence import api_keys
@@ -40,12 +41,19 @@ def authenticate(session: Session, token: str) -> BrowserSession | None:
     return session.scalars(
         select(BrowserSession)
         .outerjoin(ApiKey, ApiKey.id == BrowserSession.api_key_id)
-        .where(
-            BrowserSession.token_hash == _hash(token),
-            BrowserSession.expires_at > func.now(),
-            or_(BrowserSession.api_key_id.is_(None), api_keys.is_active()),
-        )
+        .where(BrowserSession.token_hash == _hash(token), _is_open())
     ).one_or_none()
+
+
+def open_among(session: Session, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the ids that are sessions which are open now."""
+    return set(
+        session.scalars(
+            select(BrowserSession.id)
+            .outerjoin(ApiKey, ApiKey.id == BrowserSession.api_key_id)
+            .where(BrowserSession.id.in_(ids), _is_open())
+        )
+    )
 
 
 def end(session: Session, session_id: uuid.UUID) -> None:
@@ -61,6 +69,10 @@ def end_all(session: Session, tenant_id: uuid.UUID) -> None:
         delete(BrowserSession).where(BrowserSession.tenant_id == tenant_id),
         execution_options={"synchronize_session": False},
     )
+
+
+def _is_open() -> ColumnElement[bool]:
+    return and_(BrowserSession.expires_at > func.now(), or_(BrowserSession.api_key_id.is_(None), api_keys.is_active()))
 
 
 def _hash(token: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from persistence import jobs, objects, resume_points, uploads, webhook_outbox
+from persistence import deletions, jobs, objects, resume_points, uploads, webhook_outbox
 from persistence.database import transaction
 from persistence.settings import Settings
 from persistence.store import ObjectStore
@@ -19,15 +19,25 @@ from persistence.tables import StoredObject
 ORPHAN_GRACE: Final = timedelta(days=1)
 """Bytes without a row are kept so long: they may belong to an upload or a job that is about to register them."""
 _BATCH: Final = 1000
+_ALL: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Graces:
     """How long something must have been useless before it goes."""
 
-    unreferenced: timedelta = objects.GRACE
+    unreferenced: timedelta
     orphaned: timedelta = ORPHAN_GRACE
     staged: timedelta = ORPHAN_GRACE
+
+
+NO_GRACE: Final = Graces(timedelta(0), timedelta(0), timedelta(0))
+"""For when nothing else runs."""
+
+
+def graces_of(settings: Settings) -> Graces:
+    """What the settings say."""
+    return Graces(unreferenced=timedelta(hours=settings.retain_unreferenced_hours))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,39 +67,50 @@ def forget_rows(session: Session, settings: Settings) -> tuple[int, int, int]:
 
 
 def collect(
-    sessions: sessionmaker[Session], store: ObjectStore, settings: Settings, graces: Graces = Graces()
+    sessions: sessionmaker[Session], store: ObjectStore, settings: Settings, graces: Graces | None = None
 ) -> Collected:
     """Take everything away that nobody needs; safe beside a running service."""
+    graces = graces or graces_of(settings)
     with transaction(sessions) as session:
         expired, gone, points = forget_rows(session, settings)
-    released, released_bytes = _release(sessions, store, graces.unreferenced)
+    released, released_bytes = release_objects(sessions, store, graces.unreferenced)
     orphans, orphan_bytes = 0, 0
-    with transaction(sessions) as session:
-        found = list(objects.orphans(session, store, grace=graces.orphaned))
-    for info in found:
-        with transaction(sessions) as session:
-            if objects.release_orphan(session, store, info.sha256, grace=graces.orphaned):
-                orphans, orphan_bytes = orphans + 1, orphan_bytes + info.size
+    for info in deletions.orphans(sessions, store, grace=graces.orphaned):
+        if deletions.delete_orphan(sessions, store, info, grace=graces.orphaned):
+            orphans, orphan_bytes = orphans + 1, orphan_bytes + info.size
     staged = store.sweep_staging(graces.staged)
     return Collected(expired, gone, points, released, released_bytes, orphans, orphan_bytes, staged)
 
 
 def preview(
-    sessions: sessionmaker[Session], store: ObjectStore, settings: Settings, graces: Graces = Graces()
+    sessions: sessionmaker[Session], store: ObjectStore, settings: Settings, graces: Graces | None = None
 ) -> Collected:
     """What `collect` would take away now, leftovers of dead writers not counted; changes nothing."""
+    graces = graces or graces_of(settings)
     with sessions() as session:
         expired, gone, points = forget_rows(session, settings)
-        found = objects.unreferenced(session, graces.unreferenced, limit=10_000_000)
+        objects.unmark(session)
+        objects.mark(session, limit=_ALL)
+        found = objects.unreferenced(session, graces.unreferenced, limit=_ALL)
         size = _bytes(session, found)
-        orphans = list(objects.orphans(session, store, grace=graces.orphaned))
         session.rollback()
+    orphans = list(deletions.orphans(sessions, store, grace=graces.orphaned))
     return Collected(
         expired, gone, points, len(found), size, len(orphans), sum(info.size for info in orphans), staged=0
     )
 
 
-def _release(sessions: sessionmaker[Session], store: ObjectStore, grace: timedelta) -> tuple[int, int]:
+def release_objects(sessions: sessionmaker[Session], store: ObjectStore, grace: timedelta) -> tuple[int, int]:
+    """Mark what lost its last reference, delete what lost it longer than `grace` ago; how many went, of how many bytes.
+
+    No transaction is open while the store works: it may be slow, and the server ends a transaction that idles.
+    """
+    with transaction(sessions) as session:
+        objects.unmark(session)
+    while True:
+        with transaction(sessions) as session:
+            if objects.mark(session, limit=_BATCH) < _BATCH:
+                break
     count, size = 0, 0
     while True:
         with transaction(sessions) as session:
@@ -98,8 +119,10 @@ def _release(sessions: sessionmaker[Session], store: ObjectStore, grace: timedel
         released = 0
         for sha256 in found:
             with transaction(sessions) as session:
-                if objects.release(session, store, sha256, grace=grace):
-                    released, size = released + 1, size + sizes[sha256]
+                deletion = objects.release(session, sha256, grace=grace)
+            if deletion is not None:
+                deletions.carry_out(sessions, store, deletion)
+                released, size = released + 1, size + sizes[sha256]
         count += released
         if released == 0 or len(found) < _BATCH:
             return count, size

@@ -87,7 +87,10 @@ def list_page(
 
 
 def become(session: Session, incoming: IncomingUpload, sha256: str, size: int, ttl: timedelta) -> Upload:
-    """Every byte is there and the object is in the store: the upload of the same id. The row must be locked."""
+    """Every byte is there and the object is in the store: the upload of the same id. The row must be locked.
+
+    Let `objects.hold` follow: the object may have been released since it was put.
+    """
     objects.register(session, sha256, size)
     upload = Upload(
         id=incoming.id,

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig
-from persistence import events, webhook_outbox
+from persistence import configs, events, webhook_outbox
 from persistence.attempts import (
     Claim,
     add_warning,
@@ -96,6 +96,7 @@ def create(
             tenant_id=tenant_id,
             dataset_id=dataset_id,
             checkpoint_id=checkpoint_id,
+            starts_from_checkpoint=checkpoint_id is not None,
             name=name,
             config=config.model_dump(mode="json"),
             priority=priority,
@@ -197,6 +198,8 @@ def resume(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
     After a cancellation or a failure its attempts and its time start anew. A job that is queued or runs already is left
     alone. Raises `NotFound`, `Conflict` (job_not_resumable).
     """
+    # Before the job: who deletes one of them locks it first, and then the jobs that lose it.
+    _lock_inputs(session, get(session, tenant_id, job_id))
     job = _lock(session, tenant_id, job_id)
     if job.status in ("queued", "running"):
         return job
@@ -206,10 +209,20 @@ def resume(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
     if job.dataset_id is None:
         raise Conflict("job_not_resumable", f"the data set of job {job_id} was deleted: submit a new job")
     _require_ready(session, Dataset, "dataset", tenant_id, job.dataset_id)
+    if job.checkpoint_id is not None:
+        _require_ready(session, Checkpoint, "checkpoint", tenant_id, job.checkpoint_id)
+    elif job.starts_from_checkpoint:
+        raise Conflict(
+            "job_not_resumable",
+            f"the checkpoint that job {job_id} starts from was deleted: upload it again and submit a new job",
+        )
     before = job.status
     check(before, "queued")
+    try:
+        config = configs.read(job.config)
+    except configs.UnreadableConfig as error:
+        raise Conflict("job_not_resumable", f"{error}: submit a new job") from None
     if before in FINISHED:
-        config = JobConfig.model_validate(job.config)
         job.max_attempts = job.attempt + config.limits.max_attempts
         job.ran_seconds = 0.0
     job.status = "queued"
@@ -251,6 +264,13 @@ def _lock(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
     if job is None:
         raise NotFound("job", job_id)
     return job
+
+
+def _lock_inputs(session: Session, job: Job) -> None:
+    """Keep the job's data set and checkpoint from being deleted, as far as they are still there."""
+    for table, row_id in ((Dataset, job.dataset_id), (Checkpoint, job.checkpoint_id)):
+        if row_id is not None:
+            session.execute(select(table.id).where(table.id == row_id).with_for_update(read=True, key_share=True))
 
 
 def _by_key(session: Session, tenant_id: uuid.UUID, key: str, request_hash: str | None) -> Job | None:

@@ -1,26 +1,27 @@
-"""Which objects the store should hold, and letting go of those that nothing refers to.
+"""Which objects the store should hold: registered by whoever refers to them, marked once nothing refers to them.
 
 Putting and registering an object are two steps: bytes first, then, in one transaction, the object's row and the row
-that refers to it. Between the two nothing marks the object as used, so one that was put or registered within the last
-hour is never released: register within that time.
+that refers to it. Who comes to a row that nothing refers to clears its mark, and so has the whole grace again.
+
+An object's bytes lie under a generation, nearly always 0. How a deletion that comes late is kept from hitting bytes
+that are needed again is in `deletions`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from persistence.errors import ObjectMissing
-from persistence.store import ObjectInfo, ObjectStore
+from persistence import deletions
+from persistence.deletions import Deletion
+from persistence.errors import ObjectMissing, StoreUnavailable
+from persistence.store import ObjectStore, Stored
 from persistence.tables import Artifact, Checkpoint, Dataset, ResumePoint, StoredObject, Upload
-
-GRACE: Final = timedelta(hours=1)
-"""How long after its last put or registration an object is kept without a reference."""
 
 _REFERENCES: Final[tuple[InstrumentedAttribute[str] | InstrumentedAttribute[str | None], ...]] = (
     Upload.sha256,
@@ -33,84 +34,111 @@ _REFERENCES: Final[tuple[InstrumentedAttribute[str] | InstrumentedAttribute[str 
 )
 
 
-def register(session: Session, sha256: str, size: int) -> None:
-    """Note that the store holds this object. Its row stays locked until the transaction ends, so that it cannot go
-    before the row that refers to it is there."""
-    session.execute(
+def register(session: Session, sha256: str, size: int) -> int:
+    """Note that the store holds this object; returns the generation that its bytes must lie under.
+
+    Its row stays locked until the transaction ends, so that it cannot go before the row that refers to it is there.
+    Whether the bytes do lie there is for the caller to see: see `hold`.
+    """
+    generation = session.scalars(
         insert(StoredObject)
         .values(sha256=sha256, size=size)
-        .on_conflict_do_update(index_elements=[StoredObject.sha256], set_={"created_at": func.clock_timestamp()})
+        .on_conflict_do_update(
+            index_elements=[StoredObject.sha256],
+            set_={"created_at": func.clock_timestamp(), "unreferenced_since": None},
+        )
+        .returning(StoredObject.generation)
+    ).one()
+    # The row is ours: no deletion can begin now, and those that began before are seen.
+    threatened = deletions.outstanding(session, sha256)
+    if generation not in threatened:
+        return generation
+    generation = max(threatened) + 1
+    session.execute(update(StoredObject).where(StoredObject.sha256 == sha256).values(generation=generation))
+    return generation
+
+
+def hold(
+    session: Session, store: ObjectStore, stored: Stored, *, put_again: Callable[[], object] | None = None
+) -> None:
+    """Register an object that was just put, and see to it that its bytes lie where they must.
+
+    Where they were taken away since then they are put once more, if the caller knows how. Raises `StoreUnavailable`
+    when they are gone nonetheless: the client has to send them again.
+    """
+    generation = register(session, stored.sha256, stored.size)
+    if store.exists(stored.sha256, generation):
+        return
+    if put_again is not None:
+        put_again()
+        if generation == 0:
+            return
+    try:
+        store.promote(stored.sha256, generation)
+    except ObjectMissing as error:
+        raise StoreUnavailable(
+            f"an older copy of object {stored.sha256} was deleted at this moment, and this one with it: send it again"
+        ) from error
+
+
+def mark(session: Session, limit: int = 1000) -> int:
+    """Note of at most `limit` objects that nothing refers to them any more; returns how many were found.
+
+    Rows that somebody has locked are left for the next time: they are about to be referred to.
+    """
+    candidates = session.scalars(
+        select(StoredObject.sha256)
+        .where(StoredObject.unreferenced_since.is_(None), _no_references())
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    # A reference that was committed while we took the locks is seen only by a statement that starts after it.
+    marked = session.scalars(
+        update(StoredObject)
+        .where(StoredObject.sha256.in_(candidates), _no_references())
+        .values(unreferenced_since=func.clock_timestamp())
+        .returning(StoredObject.sha256),
+        execution_options={"synchronize_session": False},
+    )
+    return len(marked.all())
+
+
+def unmark(session: Session) -> None:
+    """Clear the marks of objects that something refers to after all."""
+    session.execute(
+        update(StoredObject)
+        .where(StoredObject.unreferenced_since.is_not(None), ~_no_references())
+        .values(unreferenced_since=None),
+        execution_options={"synchronize_session": False},
     )
 
 
-def unreferenced(session: Session, older_than: timedelta = GRACE, limit: int = 1000) -> Sequence[str]:
-    """Objects last registered longer ago than that, to which no row refers; oldest first."""
+def unreferenced(session: Session, older_than: timedelta, limit: int = 1000) -> Sequence[str]:
+    """Objects that were found longer ago than that to have no reference, and have none; oldest first."""
     return session.scalars(
         select(StoredObject.sha256)
-        .where(StoredObject.created_at < func.now() - older_than, _no_references())
-        .order_by(StoredObject.created_at)
+        .where(StoredObject.unreferenced_since <= func.clock_timestamp() - older_than, _no_references())
+        .order_by(StoredObject.unreferenced_since)
         .limit(limit)
     ).all()
 
 
-def release(session: Session, store: ObjectStore, sha256: str, *, grace: timedelta = GRACE) -> bool:
-    """Remove an object's row and bytes if nothing refers to it, and it was not put or registered within `grace`.
+def release(session: Session, sha256: str, *, grace: timedelta) -> Deletion | None:
+    """Forget an object that has had no reference for `grace`; None when it stays.
 
-    The row is locked first: whoever registers the object at this moment waits, and then finds it gone or kept. Returns
-    whether it was removed.
+    Carry the deletion out once this transaction is committed.
     """
-    row = session.scalars(
-        select(StoredObject)
-        .where(StoredObject.sha256 == sha256, StoredObject.created_at < func.clock_timestamp() - grace)
-        .with_for_update(skip_locked=True),
-        execution_options={"populate_existing": True},
+    generation = session.scalars(
+        select(StoredObject.generation)
+        .where(StoredObject.sha256 == sha256, StoredObject.unreferenced_since <= func.clock_timestamp() - grace)
+        .with_for_update(skip_locked=True)
     ).one_or_none()
-    # A reference that was committed while we took the lock is seen only by a statement that starts after it.
-    if row is None or not session.scalar(select(_no_references()).where(StoredObject.sha256 == sha256)):
-        return False
-    if _put_within(store, sha256, grace):
-        return False
+    # As in `mark`: only now can every reference be seen.
+    if generation is None or not session.scalar(select(_no_references()).where(StoredObject.sha256 == sha256)):
+        return None
     session.execute(delete(StoredObject).where(StoredObject.sha256 == sha256))
-    store.delete(sha256)
-    return True
-
-
-def orphans(session: Session, store: ObjectStore, *, grace: timedelta = timedelta(days=1)) -> Iterator[ObjectInfo]:
-    """Objects in the store that have no row, because a process died between putting and registering."""
-    oldest = datetime.now(UTC) - grace
-    for info in store.list_all():
-        known = select(exists().where(StoredObject.sha256 == info.sha256))
-        if info.modified < oldest and not session.scalar(known):
-            yield info
-
-
-def release_orphan(session: Session, store: ObjectStore, sha256: str, *, grace: timedelta) -> bool:
-    """Remove bytes that have no row and were not put within `grace`; returns whether they were removed.
-
-    For the time of the transaction they get a row, so that whoever registers them at this moment waits, and then finds
-    them gone or kept.
-    """
-    made = session.scalar(
-        insert(StoredObject)
-        .values(sha256=sha256, size=0)
-        .on_conflict_do_nothing(index_elements=[StoredObject.sha256])
-        .returning(StoredObject.sha256)
-    )
-    if made is None:
-        return False
-    session.execute(delete(StoredObject).where(StoredObject.sha256 == sha256))
-    if _put_within(store, sha256, grace):
-        return False
-    store.delete(sha256)
-    return True
+    return deletions.begin(session, sha256, generation)
 
 
 def _no_references() -> ColumnElement[bool]:
     return and_(*(~exists().where(column == StoredObject.sha256) for column in _REFERENCES))
-
-
-def _put_within(store: ObjectStore, sha256: str, grace: timedelta) -> bool:
-    try:
-        return store.stat(sha256).modified > datetime.now(UTC) - grace
-    except ObjectMissing:
-        return False

@@ -9,8 +9,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from masktune_core.config import JobConfig
-from persistence import stages
+from persistence import configs, stages
 from persistence.stages import StageSpan
 from persistence.tables import Dataset, Job
 
@@ -30,17 +29,20 @@ class Work:
 
 
 def work_of(job: Job, dataset: Dataset | None) -> Work | None:
-    """The work of a whole job; None when its data set is gone or not summarised."""
+    """The work of a whole job; None when its data set is gone or not summarised, or its configuration not readable."""
     splits = ((dataset.summary or {}) if dataset is not None else {}).get("splits", {})
     train = int(splits.get("train", {}).get("count", 0))
     if dataset is None or train == 0:
         return None
-    config = JobConfig.model_validate(job.config)
+    try:
+        config = configs.read(job.config)
+    except configs.UnreadableConfig:
+        return None
     rounds = config.masking.iterations
     return Work(
         (config.model.architecture, config.input.size),
         {
-            "training_erm": 0 if job.checkpoint_id is not None else train * config.erm.epochs,
+            "training_erm": 0 if job.starts_from_checkpoint else train * config.erm.epochs,
             "masking": train * rounds,
             "finetuning": train * rounds * config.finetune.epochs,
             "evaluating": dataset.image_count or train,
@@ -99,7 +101,7 @@ def _images_left(job: Job, spans: list[StageSpan], work: Work) -> dict[str, floa
     left: dict[str, float] = {stage: float(images) for stage, images in work.images.items()}
     if not spans or spans[-1].stage == "preparing":
         return left
-    config = JobConfig.model_validate(job.config)
+    config = configs.read(job.config)
     now = spans[-1]
     rounds = config.masking.iterations
     done = _share(job.progress, now.stage, now.iteration)

@@ -22,8 +22,10 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
 
     tenant_max_running: Annotated[int, Field(ge=0)] = 0
+    tenant_max_intakes: Annotated[int, Field(ge=0)] = 1
     retain_resume_hours: Annotated[int, Field(ge=0)] = 7 * 24
     retain_jobs_days: Annotated[int, Field(ge=0)] = 0
+    retain_unreferenced_hours: Annotated[int, Field(ge=1)] = 1
 
     upload_max_bytes: Annotated[int, Field(gt=0)] = 50 * 2**30
     upload_ttl_hours: Annotated[int, Field(gt=0)] = 48
@@ -38,6 +40,9 @@ class Settings(BaseSettings):
     )
     rate_limit_anonymous: Annotated[int, Field(ge=0)] = Field(
         default=300, description="Most requests without a key from one address in rate_limit_seconds; 0: no limit."
+    )
+    event_streams_per_key: Annotated[int, Field(ge=1)] = Field(
+        default=64, description="Most event streams that one key or browser may have open at one API process."
     )
     rate_limit_seconds: Annotated[int, Field(gt=0, le=86400)] = 60
     disk_headroom_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20

@@ -1,4 +1,4 @@
-"""The Celery application: `celery -A worker.app worker -P threads -Q jobs`, and `-Q intake,control -B` beside it.
+"""The Celery application: `celery -A worker.app worker -P threads -Q jobs`, and `-Q intake`, `-Q control` beside it.
 
 A task is a delivery of an id and nothing more; what becomes of it is in `supervisor`, `validation`, `verifying` and
 `sweeper`.
@@ -35,7 +35,7 @@ from worker.devices import find_devices
 from worker.lifeline import die_with_parent
 from worker.supervisor import run_job
 from worker.sweeper import collect, sweep, tidy
-from worker.validation import check_checkpoint, check_dataset
+from worker.validation import run_check
 from worker.verifying import verify_upload
 from worker.webhooks.delivering import deliver
 
@@ -56,12 +56,12 @@ def deliver_job(job_id: str) -> None:
 
 def deliver_dataset(dataset_id: str) -> None:
     """A data set's id arrived."""
-    check_dataset(context(), uuid.UUID(dataset_id))
+    run_check(context(), uuid.UUID(dataset_id))
 
 
 def deliver_checkpoint(checkpoint_id: str) -> None:
     """A checkpoint's id arrived."""
-    check_checkpoint(context(), uuid.UUID(checkpoint_id))
+    run_check(context(), uuid.UUID(checkpoint_id))
 
 
 def deliver_upload(upload_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -52,8 +53,14 @@ class Child:
         )
         self._reader = threading.Thread(target=self._read, name=f"output-{self.pid}", daemon=True)
         self._waiter = threading.Thread(target=self._wait, name=f"wait-{self.pid}", daemon=True)
-        self._reader.start()
-        self._waiter.start()
+        try:
+            self._reader.start()
+            self._waiter.start()
+        except RuntimeError as error:  # the system lets this process have no more threads
+            self.kill()
+            self._process.wait()
+            self._release()
+            raise OSError(errno.EAGAIN, f"{error}, to watch a child") from error
         if specification is not None:
             self.begin(specification)
 
@@ -100,13 +107,17 @@ class Child:
             self.kill()
         self._waiter.join()
         self.kill()  # Its own children, which may still hold the output pipe.
+        self._release()
+        return self._process.returncode
+
+    def _release(self) -> None:
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
-        self._reader.join(_READER_SECONDS)
+        if self._reader.ident is not None:
+            self._reader.join(_READER_SECONDS)
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()
-        return self._process.returncode
 
     def _wait(self) -> None:
         self._process.wait()

@@ -33,7 +33,8 @@ class Failure:
     """Why an attempt ended without a result.
 
     `code` is stable and for machines; `message` is for people; `stage` is where it happened, if known; `retryable`:
-    another attempt may succeed with nothing changed. `log` is the end of the child's output.
+    another attempt may succeed with nothing changed. `log` is the end of the child's output. `activity` is for the
+    supervisor: whose batches were too large for the device, if known.
     """
 
     code: str
@@ -41,10 +42,12 @@ class Failure:
     stage: str | None = None
     retryable: bool = False
     log: tuple[str, ...] = ()
+    activity: str | None = None
 
     def as_error(self) -> dict[str, Any]:
         """The `error` of a job, as stored and shown."""
         error = asdict(self)
+        del error["activity"]
         if not self.log:
             del error["log"]
         else:
@@ -55,7 +58,7 @@ class Failure:
 def write_outcome(work_dir: Path, failure: Failure) -> None:
     """Leave the reason for the supervisor; whole or not at all."""
     part = work_dir / f"{_FILE}.part"
-    part.write_text(json.dumps(failure.as_error()), encoding="utf-8")
+    part.write_text(json.dumps({**failure.as_error(), "activity": failure.activity}), encoding="utf-8")
     part.replace(work_dir / _FILE)
 
 
@@ -64,7 +67,12 @@ def read_outcome(work_dir: Path) -> Failure | None:
     try:
         told = json.loads((work_dir / _FILE).read_text(encoding="utf-8"))
         return Failure(
-            str(told["code"]), str(told["message"]), told["stage"], bool(told["retryable"]), tuple(told.get("log", ()))
+            str(told["code"]),
+            str(told["message"]),
+            told["stage"],
+            bool(told["retryable"]),
+            tuple(told.get("log", ())),
+            told.get("activity"),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -22,6 +22,7 @@ from worker.devices import Device
 from worker.memory import need_less_memory
 from worker.outcome import Exit, Failure, classify, count_host_ooms, stalled
 from worker.pulse import last_sign
+from worker.reasons import reason_of
 from worker.retry import StillAway, persist
 
 _log = structlog.get_logger(__name__)
@@ -137,8 +138,20 @@ def _checkpoint(session: Session, job: Job) -> dict[str, Any] | None:
 
 
 def _run(context: Context, attempt: Attempt, device: Device) -> None:
-    settings = context.settings
     _log.info("attempt_started", device=device.name)
+    try:
+        verdict = _supervised(context, attempt, device)
+    except OSError as error:
+        # No folder or no process to be had: the job says so, rather than that its worker went silent.
+        failure = reason_of(error)
+        _log.warning("attempt_not_started", error=failure.as_error())
+        verdict = Verdict("queued" if failure.retryable else "failed", failure)
+    if verdict.status is not None:
+        _settle(context, attempt, verdict)
+
+
+def _supervised(context: Context, attempt: Attempt, device: Device) -> Verdict:
+    settings = context.settings
     limits = Limits(
         heartbeat=settings.heartbeat_seconds,
         wall=attempt.wall_seconds,
@@ -165,8 +178,7 @@ def _run(context: Context, attempt: Attempt, device: Device) -> None:
         status=verdict.status,
         error=verdict.failure and verdict.failure.as_error(),
     )
-    if verdict.status is not None:
-        _settle(context, attempt, verdict)
+    return verdict
 
 
 _WISHES: Final[dict[str, Wish]] = {"running": "go_on", "pausing": "pause", "cancelling": "cancel"}
@@ -188,8 +200,11 @@ def judge(ending: Ending, folder: Path, attempt: Attempt, *, host_ooms: int) -> 
     if ending.reason == "paused" and ending.returncode != Exit.FAILED:
         return Verdict("paused")
     failure = _failure(ending, folder, attempt.config.limits, host_ooms)
+    sign = last_sign(folder)
+    if failure.stage is None and sign is not None:
+        failure = replace(failure, stage=sign.stage)
     if failure.code == "out_of_gpu_memory" and attempt.smaller_batches == 0:
-        smaller = need_less_memory(attempt.config, failure.stage)
+        smaller = need_less_memory(attempt.config, failure.activity or failure.stage)
         if smaller is not None:
             return Verdict("queued", failure, counted=False, smaller=smaller)
     return Verdict(

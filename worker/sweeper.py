@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import checkpoints, datasets, housekeeping, jobs, leases, objects, verifications
+from persistence import checkpoints, datasets, housekeeping, jobs, leases, verifications
 from persistence.database import transaction
 from persistence.dispatch import QUEUE_INTAKE, QUEUE_JOBS, Kind
 from persistence.errors import PersistenceError
@@ -150,8 +150,5 @@ def _forget_rows(context: Context) -> None:
 
 
 def _release_objects(context: Context) -> None:
-    with transaction(context.sessions) as session:
-        found = objects.unreferenced(session)
-    for sha256 in found:
-        with transaction(context.sessions) as session:
-            objects.release(session, context.store, sha256)
+    grace = housekeeping.graces_of(context.settings).unreferenced
+    housekeeping.release_objects(context.sessions, context.store, grace)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import checkpoints, datasets
+from persistence import checkpoints, datasets, intake_turns
 from persistence.database import transaction
 from persistence.errors import LeaseLost
 from persistence.settings import Settings
-from persistence.tables import Checkpoint, Dataset
+from persistence.tables import Dataset
 from worker.attempt import Ending, Limits, Wish, watch
 from worker.child import Child
 from worker.context import Context
 from worker.outcome import Exit, Failure, classify
+from worker.reasons import reason_of
 from worker.retry import StillAway, persist
 
 _log = structlog.get_logger(__name__)
@@ -39,62 +40,67 @@ class Validation:
     specification: dict[str, Any]
 
 
-def check_dataset(context: Context, dataset_id: uuid.UUID) -> None:
-    """Validate and normalise a data set, if it still waits for that; a second delivery does nothing."""
-    _check(context, dataset_id, _claim_dataset)
+def run_check(context: Context, woken_by: uuid.UUID) -> None:
+    """Check the data set or checkpoint whose turn it is; nothing if none may be checked now.
 
-
-def check_checkpoint(context: Context, checkpoint_id: uuid.UUID) -> None:
-    """Validate and convert a checkpoint, if it still waits for that; a second delivery does nothing."""
-    _check(context, checkpoint_id, _claim_checkpoint)
-
-
-def _claim_dataset(context: Context, session: Session, dataset_id: uuid.UUID) -> Validation | None:
-    claim = datasets.claim(session, dataset_id, context.worker_name("intake"), context.settings.lease_seconds)
-    if claim is None:
-        return None
-    dataset = session.get_one(Dataset, dataset_id)
-    source = {
-        "tenant_id": str(dataset.tenant_id),
-        "source_sha256": dataset.source_sha256,
-        "filename": dataset.source_filename,
-        "options": dataset.options,
-    }
-    return Validation("dataset", dataset_id, claim.token, claim.attempt, dataset.request_id, source)
-
-
-def _claim_checkpoint(context: Context, session: Session, checkpoint_id: uuid.UUID) -> Validation | None:
-    claim = checkpoints.claim(session, checkpoint_id, context.worker_name("intake"), context.settings.lease_seconds)
-    if claim is None:
-        return None
-    checkpoint = session.get_one(Checkpoint, checkpoint_id)
-    source = {
-        "tenant_id": str(checkpoint.tenant_id),
-        "source_sha256": checkpoint.source_sha256,
-        "filename": checkpoint.source_filename,
-        "architecture": checkpoint.architecture,
-        "num_classes": checkpoint.num_classes,
-        "classes": checkpoint.classes,
-    }
-    return Validation("checkpoint", checkpoint_id, claim.token, claim.attempt, checkpoint.request_id, source)
-
-
-def _check(context: Context, id_: uuid.UUID, claim: Callable[[Context, Session, uuid.UUID], Validation | None]) -> None:
+    As with jobs, the delivery of an id only says that there is work.
+    """
     if context.stopping.is_set():
         return
     try:
-        validation = persist(context.sessions, lambda session: claim(context, session, id_), give_up=context.stopping)
+        validation = persist(context.sessions, lambda session: _claim(context, session), give_up=context.stopping)
     except StillAway:
         return
     if validation is None:
-        _log.info("validation_not_claimed", id=str(id_))
+        _log.info("nothing_to_check", woken_by=str(woken_by))
         return
-    about = {f"{validation.kind}_id": str(id_), "attempt": validation.attempt, "request_id": validation.request_id}
-    with structlog.contextvars.bound_contextvars(**about):
-        failure = _run(context, validation)
+    about = {f"{validation.kind}_id": str(validation.id), "attempt": validation.attempt}
+    with structlog.contextvars.bound_contextvars(**about, request_id=validation.request_id):
+        try:
+            failure = _run(context, validation)
+        except OSError as error:  # no folder or no process to be had
+            failure = reason_of(error)
         if failure is not None:
             _log.warning("validation_not_finished", error=failure.as_error())
             _settle(context, validation, failure)
+    _wake_next(context)
+
+
+def _claim(context: Context, session: Session) -> Validation | None:
+    settings = context.settings
+    row = intake_turns.claim_next(
+        session,
+        quota=settings.tenant_max_intakes,
+        worker=context.worker_name("intake"),
+        lease_seconds=settings.lease_seconds,
+    )
+    if row is None or row.lease_token is None:
+        return None
+    source: dict[str, Any] = {
+        "tenant_id": str(row.tenant_id),
+        "source_sha256": row.source_sha256,
+        "filename": row.source_filename,
+    }
+    if isinstance(row, Dataset):
+        source |= {"options": row.options}
+        return Validation("dataset", row.id, row.lease_token, row.attempt, row.request_id, source)
+    source |= {"architecture": row.architecture, "num_classes": row.num_classes, "classes": row.classes}
+    return Validation("checkpoint", row.id, row.lease_token, row.attempt, row.request_id, source)
+
+
+def _wake_next(context: Context) -> None:
+    """Send what had to wait for its tenant's turn, or was handed back."""
+    try:
+        with transaction(context.sessions) as session:
+            found = intake_turns.next_up(session, quota=context.settings.tenant_max_intakes)
+        if found is None:
+            return
+        kind, row_id = found
+        if context.dispatcher.send("dataset" if kind == "dataset" else "checkpoint", row_id):
+            with transaction(context.sessions) as session:
+                (datasets if kind == "dataset" else checkpoints).mark_dispatched(session, row_id)
+    except SQLAlchemyError as error:
+        _log.warning("nobody_woken", error=str(error))  # The sweeper does it.
 
 
 def _run(context: Context, validation: Validation) -> Failure | None:
@@ -162,23 +168,18 @@ def _settle(context: Context, validation: Validation, failure: Failure) -> None:
     repository = datasets if validation.kind == "dataset" else checkpoints
     error = failure.as_error()
 
-    def settle(session: Session) -> str:
+    def settle(session: Session) -> None:
         if failure.retryable:
-            status: str = repository.hand_back(session, validation.id, validation.token, error)
-            return status
-        if validation.kind == "dataset":
+            repository.hand_back(session, validation.id, validation.token, error)
+        elif validation.kind == "dataset":
             problem = {"code": failure.code, "where": "", "message": failure.message, "severity": "error"}
             datasets.finish_invalid(session, validation.id, validation.token, [problem], 1, error)
         else:
             checkpoints.finish_invalid(session, validation.id, validation.token, error)
-        return "invalid"
 
     try:
-        status = persist(context.sessions, settle, give_up=context.stopping)
+        persist(context.sessions, settle, give_up=context.stopping)
     except LeaseLost:
         _log.warning("validation_not_settled", reason="the lease was lost")
     except StillAway:
         _log.warning("validation_not_settled", reason="the database is away; the lease will expire")
-    else:
-        if status == "validating":
-            context.dispatcher.send(validation.kind, validation.id)

@@ -16,10 +16,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import verifications
+from persistence import objects, verifications
 from persistence.database import transaction
 from persistence.errors import Conflict, LeaseLost, ObjectMissing, StoreError, StoreUnavailable
-from persistence.store import assembled
+from persistence.store import Stored, assembled
 from persistence.store.assembled import Assembled
 from persistence.store.multipart import MultipartArea
 from persistence.tables import IncomingUpload
@@ -114,11 +114,13 @@ def _verify(context: Context, claim: Claim, lease: _Lease) -> _Verified | Failur
 def _finish(context: Context, claim: Claim, end: _Verified) -> None:
     upload, ttl = claim.upload, timedelta(hours=context.settings.upload_ttl_hours)
 
+    def publish() -> None:
+        assembled.publish(end.area, upload.id, end.found, end.sha256, lambda: None)
+
     def finish(session: Session) -> None:
         verifications.finish(session, upload.id, claim.token, end.sha256, end.found.size, ttl)
         # Registered, it cannot be released any more. Before, it may have been, if the database was away for long.
-        if not context.store.exists(end.sha256):
-            assembled.publish(end.area, upload.id, end.found, end.sha256, lambda: None)
+        objects.hold(session, context.store, Stored(end.sha256, end.found.size), put_again=publish)
 
     persist(context.sessions, finish, give_up=context.stopping)
     _log.info("upload_verified", sha256=end.sha256, size=end.found.size)

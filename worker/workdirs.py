@@ -33,7 +33,11 @@ class WorkDirs:
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, mode=0o700)
-            owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                owner = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError:
+                _remove(folder)
+                raise
             fcntl.flock(owner, fcntl.LOCK_EX)
         try:
             yield folder

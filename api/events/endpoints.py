@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from api.auth import Reader
+from api.auth import Reader, caller_id
+from api.errors import ApiError
 from api.events.schemas import EventQuery, EventRead
 from api.events.stream import MEDIA_TYPE, stream
 from api.ids import JobId
@@ -63,7 +64,7 @@ _STREAM_EXAMPLE = (
             },
         },
         204: {"description": "Stream only: the job has finished and every event was seen; do not reconnect."},
-        **responses("job_not_found"),
+        **responses("job_not_found", "too_many_streams"),
     },
 )
 def list_job_events(
@@ -88,9 +89,12 @@ def list_job_events(
     if job.status in FINISHED and after >= job.event_seq:
         # An EventSource reconnects for ever unless it is told 204 (HTML standard, section 9.2.3).
         return Response(status_code=204)
-    services = services_of(request)
+    hub, who = services_of(request).hub, caller_id(caller)
+    if not hub.admits(who):
+        detail = "This key or browser follows as many jobs as it may: close a stream before you open another."
+        raise ApiError("too_many_streams", detail, headers={"Retry-After": "5"})
     return StreamingResponse(
-        stream(services.sessions, services.hub, job.id, after),
+        stream(hub, job.id, after, who),
         media_type=MEDIA_TYPE,
         # Proxies must neither keep nor collect the stream.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},

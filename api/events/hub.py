@@ -2,12 +2,13 @@
 
 A notification only says "look again"; what a stream sends it reads from the log. So a lost one costs a moment, and no
 event. Because of that, and because progress is not notified, all watched jobs are also looked at once a second, in one
-query for the whole process.
+query for the whole process; and so are the keys and browsers that the streams were opened with.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,9 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from persistence.database import transaction
+from api.events.reads import Reads
+from persistence import api_keys, browser_sessions
+from persistence.database import CLIENT_OPTIONS, transaction
 from persistence.events import CHANNEL
 from persistence.snapshots import Snapshot, read_snapshots
 
@@ -31,10 +34,10 @@ _RECONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
 
 class Watch:
-    """What one stream waits on. Belongs to the event loop."""
+    """What one stream waits on. Belongs to the event loop. `gone`: the job, or the caller's right to see it."""
 
-    def __init__(self, job_id: UUID) -> None:
-        self.job_id = job_id
+    def __init__(self, job_id: UUID, caller: UUID) -> None:
+        self.job_id, self.caller = job_id, caller
         self.snapshot: Snapshot | None = None
         self.gone = False
         self._wake = asyncio.Event()
@@ -55,19 +58,29 @@ class Watch:
 
 
 class EventHub:
-    """Started and stopped with the process; `close` ends all streams."""
+    """Started and stopped with the process; `close` ends all streams.
 
-    def __init__(self, database_url: str, sessions: sessionmaker[Session]) -> None:
+    `per_caller` is how many streams one key or browser may have open at a time.
+    """
+
+    def __init__(self, database_url: str, sessions: sessionmaker[Session], per_caller: int) -> None:
         self._conninfo = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._sessions = sessions
+        self._per_caller = per_caller
+        self._callers: Counter[UUID] = Counter()
         self._watches: dict[UUID, set[Watch]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.closing = False
+        self.reads = Reads(sessions)
 
     @property
     def streams(self) -> int:
         """How many streams are open."""
         return sum(len(watches) for watches in self._watches.values())
+
+    def admits(self, caller: UUID) -> bool:
+        """Whether this key or browser may open one more stream."""
+        return self._callers[caller] < self._per_caller
 
     def start(self) -> None:
         """Begin to listen; needs a running event loop."""
@@ -86,13 +99,17 @@ class EventHub:
         self._wake_all()
 
     @contextmanager
-    def watch(self, job_id: UUID) -> Iterator[Watch]:
-        """Register a stream for as long as the block lasts."""
-        watch = Watch(job_id)
+    def watch(self, job_id: UUID, caller: UUID) -> Iterator[Watch]:
+        """Register a stream of this key or browser for as long as the block lasts."""
+        watch = Watch(job_id, caller)
         self._watches.setdefault(job_id, set()).add(watch)
+        self._callers[caller] += 1
         try:
             yield watch
         finally:
+            self._callers[caller] -= 1
+            if not self._callers[caller]:
+                del self._callers[caller]
             watches = self._watches[job_id]
             watches.discard(watch)
             if not watches:
@@ -108,7 +125,7 @@ class EventHub:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, connect_timeout=5, application_name="masktune-events"
+                    self._conninfo, autocommit=True, application_name="masktune-events", **CLIENT_OPTIONS
                 ) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     failures = 0
@@ -135,19 +152,23 @@ class EventHub:
             await asyncio.sleep(LOOK_SECONDS)
             if not self._watches:
                 continue
-            watched = list(self._watches)
+            watched, asked = list(self._watches), set(self._callers)
             try:
-                snapshots = await to_thread.run_sync(self._snapshots, watched)
+                snapshots, callers = await to_thread.run_sync(self._look_at, watched, asked)
             except SQLAlchemyError as error:
                 log.warning("event_look_failed", error=type(error).__name__)
                 continue
             for job_id in watched:
                 for watch in self._watches.get(job_id, ()):
-                    _update(watch, snapshots.get(job_id))
+                    # One that came meanwhile was looked at when it came.
+                    shut_out = watch.caller in asked and watch.caller not in callers
+                    _update(watch, None if shut_out else snapshots.get(job_id))
 
-    def _snapshots(self, job_ids: list[UUID]) -> dict[UUID, Snapshot]:
+    def _look_at(self, job_ids: list[UUID], callers: set[UUID]) -> tuple[dict[UUID, Snapshot], set[UUID]]:
+        """The jobs that still exist, and the keys and browsers that may still see them."""
         with transaction(self._sessions) as session:
-            return read_snapshots(session, job_ids)
+            allowed = api_keys.active_among(session, callers) | browser_sessions.open_among(session, callers)
+            return read_snapshots(session, job_ids), allowed
 
 
 def _update(watch: Watch, snapshot: Snapshot | None) -> None:

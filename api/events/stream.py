@@ -9,14 +9,9 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from anyio import to_thread
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
 
 from api.events.hub import EventHub, progress_of
-from api.events.schemas import EventRead
-from persistence import events
-from persistence.database import transaction
 from persistence.event_types import LAST_TYPES
 
 log = structlog.get_logger(__name__)
@@ -27,8 +22,10 @@ RECONNECT_MILLISECONDS = 2000
 _BATCH = 500
 
 
-async def stream(sessions: sessionmaker[Session], hub: EventHub, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def stream(hub: EventHub, job_id: UUID, after: int, caller: UUID) -> AsyncIterator[bytes]:
     """Events after number `after`, then each as it comes, with progress between; ends after the job's last event.
+
+    It ends as well when the job is deleted, when the caller's key is revoked or over, or its browser logged out.
 
     Numbered events carry `id:`, so that a client that lost the connection says where it was in `Last-Event-ID`. A
     progress snapshot has none: it replaces the one before, and nothing is missed by missing it.
@@ -36,10 +33,12 @@ async def stream(sessions: sessionmaker[Session], hub: EventHub, job_id: UUID, a
     yield f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
     shown: dict[str, Any] | None = None
     sent_at = time.monotonic()
-    with hub.watch(job_id) as watch:
+    if not hub.admits(caller):  # Others that were answered at the same moment began before.
+        return
+    with hub.watch(job_id, caller) as watch:
         while not hub.closing and not watch.gone:
             try:
-                batch, last = await to_thread.run_sync(_read, sessions, job_id, after)
+                batch, last = await hub.reads.after(job_id, after, _BATCH)
             except SQLAlchemyError as error:
                 # The client comes back with the last id that it saw.
                 log.warning("event_stream_broken", job=str(job_id), error=type(error).__name__)
@@ -62,13 +61,6 @@ async def stream(sessions: sessionmaker[Session], hub: EventHub, job_id: UUID, a
             if left <= 0 or not await watch.wait(left):
                 yield b": still here\n\n"
                 sent_at = time.monotonic()
-
-
-def _read(sessions: sessionmaker[Session], job_id: UUID, after: int) -> tuple[list[EventRead], int]:
-    """Events after number `after`, and the number of the last one there is."""
-    with transaction(sessions) as session:
-        found = [EventRead.model_validate(row) for row in events.page(session, job_id, after, _BATCH).rows]
-        return found, events.last(session, job_id)
 
 
 def _frame(data: str, *, event: str, number: int | None = None) -> bytes:

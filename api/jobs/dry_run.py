@@ -149,7 +149,7 @@ def _unchecked(config: JobConfig, *, skips_erm: bool) -> list[Unchecked]:
 
 def _estimate(session: Session, config: JobConfig, dataset: Dataset, body: JobCreate) -> Estimate | None:
     # A job that is never added to the session: the forecasts take one.
-    job = Job(config=config.model_dump(mode="json"), checkpoint_id=body.checkpoint_id)
+    job = Job(config=config.model_dump(mode="json"), starts_from_checkpoint=body.checkpoint_id is not None)
     work = work_of(job, dataset)
     if work is None:
         return None

@@ -90,6 +90,10 @@ class JobRead(BaseModel):
     checkpoint_id: UUID | None = Field(
         description="The checkpoint it starts from; null also once that was deleted.", examples=[None]
     )
+    starts_from_checkpoint: bool = Field(
+        description="Whether it starts from a checkpoint. Once that was deleted, it cannot be resumed.",
+        examples=[False],
+    )
     status: Status = Field(description="Where it stands.", examples=["running"])
     stage: str | None = Field(
         description="Where it is inside running: preparing, training_erm, masking, finetuning, evaluating.",
@@ -111,7 +115,9 @@ class JobRead(BaseModel):
     )
     attempt: int = Field(description="Attempts begun so far.", examples=[1])
     max_attempts: int = Field(description="Attempts before the service gives up.", examples=[3])
-    config: JobConfig = Field(description="The whole configuration, resolved.")
+    config: JobConfig | dict[str, Any] = Field(
+        description="The whole configuration, resolved; as it was stored, where this version cannot read it."
+    )
     progress: dict[str, Any] | None = Field(
         description="Latest snapshot.",
         examples=[

@@ -34,8 +34,8 @@ from api.samples.schemas import (
 )
 from api.services import services_of
 from api.transactions import Transaction
-from masktune_core.config import JobConfig
 from persistence import datasets, jobs, sample_counts, samples
+from persistence.configs import read_what_can_be_read
 from persistence.tables import Job, Sample
 from persistence.transitions import FINISHED
 
@@ -102,7 +102,7 @@ def export_job_samples(
     if dataset is None:
         raise ApiError("job_without_dataset", f"The data set of job {job.id} was deleted, and its images with it.")
     headers["Content-Disposition"] = f'attachment; filename="samples-{job.id}.zip"'
-    config = JobConfig.model_validate(job.config)
+    config = read_what_can_be_read(job.config)
     folder = fiftyone_folder(pages, services.store, archive_of(dataset), names_of(job, dataset), config)
     return StreamingResponse(folder, media_type="application/zip", headers=headers)
 
@@ -157,7 +157,7 @@ def get_job_sample_image(
 
 def picture_of(session: Session, job: Job, sample: Sample, query: PictureQuery) -> Picture:
     """Everything that a picture needs, to be drawn later. Raises `ApiError` (410) once the data set is deleted."""
-    config = JobConfig.model_validate(job.config)
+    config = read_what_can_be_read(job.config)
     source = None
     if query.view not in ("mask", "map"):
         dataset = dataset_of(session, job)

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from api.samples.groups import group_names
 from api.samples.schemas import SampleDetail, SampleRead
-from masktune_core.config import JobConfig
 from persistence import datasets
+from persistence.configs import read_what_can_be_read
 from persistence.tables import Dataset, Job, Sample
 
 
@@ -29,7 +29,7 @@ def dataset_of(session: Session, job: Job) -> Dataset | None:
 
 def names_of(job: Job, dataset: Dataset | None) -> Names:
     """What the job calls classes and groups."""
-    groups = group_names(dataset, JobConfig.model_validate(job.config))
+    groups = group_names(dataset, read_what_can_be_read(job.config))
     return Names(classes=list(dataset.classes) if dataset else [], groups=groups)
 
 

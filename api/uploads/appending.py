@@ -12,7 +12,7 @@ from api.services import Services
 from api.uploads.ending import discard
 from api.uploads.receive import other_hash
 from api.uploads.turn import UploadTurn
-from persistence import incoming_turns, incoming_uploads, verifications
+from persistence import incoming_turns, incoming_uploads, objects, verifications
 from persistence.database import transaction
 from persistence.errors import IncomingLost, OffsetMismatch, UploadSuperseded
 from persistence.store.incoming import IncomingWriter, Kept
@@ -83,6 +83,7 @@ class Appending:
         assert stored is not None
         with transaction(self._services.sessions) as session:
             incoming_turns.complete(session, self.upload_id, self.turn.token, stored.sha256, stored.size, self._ttl)
+            objects.hold(session, self._services.store, stored)
         discard(self._services, self.upload_id, self._multipart_id)
 
     def _hand_over(self, kept: Kept) -> None:

@@ -141,5 +141,5 @@ def _empty(services: Services, tenant_id: UUID, wanted: UploadCreate, ttl: timed
     with services.store.writer() as writer:
         stored = writer.commit()
     with transaction(services.sessions) as session:
-        objects.register(session, stored.sha256, stored.size)
+        objects.hold(session, services.store, stored)
         return UploadRead.of(uploads.create(session, tenant_id, wanted.filename, stored.sha256, stored.size, ttl))

@@ -91,7 +91,7 @@ async def create_upload(
 def _record(services: Services, tenant_id: UUID, filename: str, stored: Stored) -> UploadRead:
     ttl = timedelta(hours=services.settings.upload_ttl_hours)
     with transaction(services.sessions) as session:
-        objects.register(session, stored.sha256, stored.size)
+        objects.hold(session, services.store, stored)
         made = uploads.create(session, tenant_id, filename, stored.sha256, stored.size, ttl)
         # Asked before, but many may have been let in since then. Of what is refused here the bytes are swept later:
         # by now they may be those of somebody else's upload, too.

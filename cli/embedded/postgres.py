@@ -88,6 +88,16 @@ class EmbeddedPostgres:
         self.url = f"postgresql+psycopg://{_SUPERUSER}@/{DATABASE}?host={host}"
         return self.url
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while the server runs; negative: ended by that signal."""
+        return None if self._child is None else self._child.poll()
+
+    def revive(self) -> None:
+        """Start a server that has ended by itself again, at the same address. Raises `ServerStartFailed`."""
+        self._end_orphan()
+        self._launch(find_postgres())
+
     def stop(self) -> None:
         """Shut down cleanly. Safe to call twice, and on a server that was never started."""
         atexit.unregister(self.stop)

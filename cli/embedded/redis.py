@@ -65,6 +65,16 @@ class EmbeddedRedis:
         assert self._socket_folder is not None
         return self._socket_folder.path / _SOCKET
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while the server runs; negative: ended by that signal."""
+        return None if self._child is None else self._child.poll()
+
+    def revive(self) -> None:
+        """Start a server that has ended by itself again, at the same address, empty. Raises `ServerStartFailed`."""
+        self._end_orphan()
+        self._launch(find_redis())
+
     def stop(self) -> None:
         """End the server and drop its queues. Safe to call twice, and on a server that was never started."""
         atexit.unregister(self.stop)

@@ -18,7 +18,7 @@ from masktune_core.crew import Crew, member, suits_crew
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Loader
 from masktune_core.distributed import process_group
-from masktune_core.errors import CheckpointError, ConfigError, ResumeError
+from masktune_core.errors import CheckpointError, ConfigError
 from masktune_core.manifest import config_sha256, state_sha256
 from masktune_core.mask_store import MaskStore
 from masktune_core.models import build_model, cam_layer
@@ -171,12 +171,12 @@ def _prepare(
 
 def _restore(session: Session, plain: dict[str, Any]) -> None:
     state = session.state = RunState.from_plain(plain["run"])
-    size = session.config.masking.batch_size
-    if state.step and state.stage in {"masking", "evaluating"} and state.pass_batch != size:
-        raise ResumeError(
-            f"the resume point stands after {state.step} steps of {state.stage} with masking.batch_size "
-            f"{state.pass_batch}, and this run has {size}: use the point before it"
-        )
+    size, splits = session.config.masking.batch_size, session.dataset.splits
+    if state.pass_batch != size:
+        if state.stage == "masking":
+            state.go_on_in_batches_of(size, [len(session.train)])
+        elif state.stage == "evaluating":
+            state.go_on_in_batches_of(size, [len(indices) for indices in splits.values()])
     session.model.load_state_dict(plain["model"])
     session.trainer.optimizer.load_state_dict(plain["optimizer"])
     if plain["scaler"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -41,8 +41,10 @@ def judge(session: Session) -> dict[str, list[Predictions]]:
     session.begin_pass()
     models = [_model(session, weights) for weights in (state.erm_weights, *state.round_weights)]
     size = config.masking.batch_size
-    total = sum(len(indices) for indices in dataset.splits.values())
-    steps = sum(math.ceil(len(indices) / size) for indices in dataset.splits.values())
+    lengths = [len(indices) for indices in dataset.splits.values()]
+    total = sum(lengths)
+    before = math.ceil(state.offset / size)  # as many steps as they would have been
+    steps = before + _steps(lengths, state.offset, size)
     judged = state.judged = state.judged or Judged.empty(len(models) + 1, total)
     collector = _collector(session)
     start = state.step
@@ -57,7 +59,7 @@ def judge(session: Session) -> dict[str, list[Predictions]]:
                 judged.predicted[row, first:last] = torch.from_numpy(each.predicted)
                 judged.confidence[row, first:last] = torch.from_numpy(each.confidence)
             seen += len(samples.index)
-            session.progress(step=step + 1, steps=steps, epochs=1, images=seen)
+            session.progress(step=before + step + 1, steps=steps, epochs=1, images=seen)
     session.callbacks.on_insight(collector.finish(dataset.classes))
     return _by_split(session, judged)
 
@@ -78,15 +80,27 @@ def _model(session: Session, weights: Weights) -> nn.Module:
     return model.to(session.device).eval()
 
 
-def _batches(session: Session, start: int) -> Iterator[tuple[str, int, Batch]]:
-    """(split, position of the first image in the whole pass, batch), from batch number `start` on."""
+def _steps(lengths: Sequence[int], offset: int, size: int) -> int:
+    """Batches that splits of so many images make, behind the first `offset` images."""
+    steps = 0
+    for length in lengths:
+        skipped = min(offset, length)
+        offset -= skipped
+        steps += math.ceil((length - skipped) / size)
+    return steps
+
+
+def _batches(session: Session, offset: int, start: int) -> Iterator[tuple[str, int, Batch]]:
+    """(split, position of the first image in the whole pass, batch), from batch number `start` behind `offset` on."""
     size, first = session.config.masking.batch_size, 0
     for split, indices in session.dataset.splits.items():
-        steps = math.ceil(len(indices) / size)
-        skipped = min(start, steps)
+        behind = min(offset, len(indices))
+        offset -= behind
+        skipped = min(start, math.ceil((len(indices) - behind) / size))
         start -= skipped
-        position = first + skipped * size
-        for batch in session.loader.eval_batches(indices[skipped * size :], batch_size=size):
+        done = behind + skipped * size
+        position = first + done
+        for batch in session.loader.eval_batches(indices[done:], batch_size=size):
             yield split, position, batch
             position += size
         first += len(indices)
@@ -115,7 +129,7 @@ def _explained(session: Session, models: list[nn.Module], start: int) -> Generat
         ]
         return split, first, _Said(world.gather(batch.index).numpy(), before, after, middle)
 
-    yield from session.ahead(_batches(session, start), work)
+    yield from session.ahead(_batches(session, session.state.offset, start), work)
 
 
 def _judge_batch(

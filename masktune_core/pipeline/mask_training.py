@@ -31,7 +31,8 @@ def mask_training_images(session: Session) -> None:
     """
     config, state, train = session.config, session.state, session.train
     size = config.masking.batch_size
-    steps = math.ceil(len(train) / size)
+    before = math.ceil(state.offset / size)  # as many steps as they would have been
+    steps = before + math.ceil((len(train) - state.offset) / size)
     store = open_masks(session)
     cumulative = config.masking.cumulative and state.iteration > 1
     session.enter("masking", state.iteration)
@@ -42,16 +43,19 @@ def mask_training_images(session: Session) -> None:
     if config.masking.strategy == "none":
         state.unmasked[-1] = len(train)
     else:
-        start = state.step
+        start, seen = state.step, 0
         source = session.loader.eval_batches(
-            train[start * size :], batch_size=size, masks=store if cumulative else None, fill=config.masking.fill
+            train[state.offset + start * size :],
+            batch_size=size,
+            masks=store if cumulative else None,
+            fill=config.masking.fill,
         )
         with gpu_memory("masking"), closing(explained(session, session.model, source)) as found:
             for step, (indices, cams) in enumerate(found, start):
                 session.poll(step)
                 _store_masks(session, store, indices, cams, cumulative=cumulative)
-                seen = min(len(train), (step + 1) * size) - start * size
-                session.progress(step=step + 1, steps=steps, epochs=1, images=seen)
+                seen += len(indices)
+                session.progress(step=before + step + 1, steps=steps, epochs=1, images=seen)
     _report(session)
     session.leave("finetuning", state.iteration)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -42,7 +44,11 @@ class Judged:
 
 @dataclass(slots=True)
 class RunState:
-    """`epoch` and `step` count what is finished inside the stage; `loss`, `correct`, `images` are the epoch's sums."""
+    """`epoch` and `step` count what is finished inside the stage; `loss`, `correct`, `images` are the epoch's sums.
+
+    In a pass over the images (masking, evaluating) steps are counted from image `offset` on, in batches of
+    `pass_batch`: a run that goes on with smaller batches begins to count anew where it stands.
+    """
 
     stage: Stage = "preparing"
     iteration: int = 0
@@ -54,7 +60,8 @@ class RunState:
     epoch_seconds: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)  # wall time of each stage, all attempts together
     points: int = 0  # resume points written so far
-    pass_batch: int = 0  # images in a step of masking and evaluating
+    pass_batch: int = 0
+    offset: int = 0
     device_type: str = ""
     processes: int = 1
     selected: Selected | None = None
@@ -77,6 +84,12 @@ class RunState:
 
     def begin_epoch(self) -> None:
         self.step, self.images, self.epoch_seconds, self.loss, self.correct = 0, 0, 0.0, None, None
+        self.offset = 0
+
+    def go_on_in_batches_of(self, size: int, splits: Sequence[int]) -> None:
+        """Count the rest of a pass over splits of so many images in steps of another size."""
+        self.offset, self.step = images_seen(splits, self.offset, self.step, self.pass_batch), 0
+        self.pass_batch = size
 
     def to_plain(self) -> dict[str, Any]:
         """Dicts, lists, numbers, strings and tensors, as `torch.load(weights_only=True)` accepts them.
@@ -101,6 +114,21 @@ class RunState:
         plain["metrics"] = [Metric(*values) for values in plain["metrics"]]
         plain["warnings"] = [(code, message) for code, message in plain["warnings"]]
         return cls(**plain)
+
+
+def images_seen(splits: Sequence[int], offset: int, steps: int, size: int) -> int:
+    """How many images a pass has behind it that began at image `offset` and made `steps` batches of `size` at most.
+
+    No batch spans two splits.
+    """
+    seen = offset
+    for images in splits:
+        skipped = min(offset, images)
+        offset -= skipped
+        made = min(steps, math.ceil((images - skipped) / size))
+        steps -= made
+        seen += min(made * size, images - skipped)
+    return seen
 
 
 def _fields(value: Selected | Judged | None) -> dict[str, Any] | None:

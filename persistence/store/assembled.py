@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from boto3.s3.transfer import TransferConfig
-
 from persistence.errors import StoreUnavailable
 from persistence.store.multipart import MultipartArea, translated
 from persistence.store.protocol import CHUNK
+from persistence.store.s3_client import COPY
 
-# A copy inside S3 takes one request up to 5 GiB. Above that it must be made in parts; from here on it is quicker so.
-_COPY: Final = TransferConfig(multipart_threshold=2**30, multipart_chunksize=256 * 2**20, max_concurrency=4)
 _BREAKS: Final = 5
 _PAUSE_SECONDS: Final = 0.5
 
@@ -73,5 +70,5 @@ def publish(area: MultipartArea, name: UUID, found: Assembled, sha256: str, on_c
             area.key_of(sha256),
             ExtraArgs={"CopySourceIfMatch": found.etag},
             Callback=lambda _bytes: on_chunk(),
-            Config=_COPY,
+            Config=COPY,
         )

@@ -1,4 +1,4 @@
-"""Objects as files: `<root>/objects/ab/abcd…`, staged in `<root>/staging`."""
+"""Objects as files: `<root>/objects/ab/abcd…`, staged in `<root>/staging`. A later generation's name ends in `.<n>`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import BinaryIO
 
 from persistence.errors import ObjectCorrupt, ObjectMissing
 from persistence.store.file_incoming import FileIncoming
+from persistence.store.generations import name_of, newest, parse
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
 from persistence.store.staging import StagedWriter, copy_in, disk_full, staged, sweep
-from persistence.store.verified import VerifiedReader, is_hash, require_hash, verified_chunks
+from persistence.store.verified import VerifiedReader, is_hash, verified_chunks
 
 
 class FileStore:
@@ -69,37 +70,66 @@ class FileStore:
     def local_path(self, sha256: str) -> Path | None:
         return self._require(sha256)
 
-    def exists(self, sha256: str) -> bool:
-        return is_hash(sha256) and self._path(sha256).exists()
+    def exists(self, sha256: str, generation: int | None = None) -> bool:
+        if not is_hash(sha256):
+            return False
+        return self._path(sha256, generation or 0).exists() or (generation is None and self._later(sha256) is not None)
+
+    def promote(self, sha256: str, generation: int) -> None:
+        final = self._path(sha256, generation)
+        with suppress(FileExistsError):
+            try:
+                os.link(self._require(sha256), final)
+            except FileNotFoundError:
+                raise ObjectMissing(sha256) from None
+        _sync_folder(final.parent)
 
     def stat(self, sha256: str) -> ObjectInfo:
-        return _info(self._require(sha256))
+        info = _info(self._require(sha256))
+        if info is None:
+            raise ObjectMissing(sha256)
+        return info
 
-    def delete(self, sha256: str) -> None:
+    def delete(self, sha256: str, generation: int = 0) -> None:
         if is_hash(sha256):
-            self._path(sha256).unlink(missing_ok=True)
+            self._path(sha256, generation).unlink(missing_ok=True)
 
     def list_all(self) -> Iterator[ObjectInfo]:
         for shard in sorted(self._objects.iterdir()):
             for path in sorted(shard.iterdir()):
-                with suppress(FileNotFoundError):  # deleted while we list
-                    yield _info(path)
+                info = _info(path)
+                if info is not None:
+                    yield info
 
     def sweep_staging(self, older_than: timedelta) -> int:
         return sweep(self._staging, older_than) + self.incoming.sweep(older_than)
 
-    def _path(self, sha256: str) -> Path:
-        return self._objects / require_hash(sha256)[:2] / sha256
+    def _path(self, sha256: str, generation: int = 0) -> Path:
+        name = name_of(sha256, generation)
+        return self._objects / name[:2] / name
+
+    def _later(self, sha256: str) -> Path | None:
+        """The newest of an object's later generations."""
+        shard = self._path(sha256).parent
+        generation = newest((path.name for path in shard.iterdir()), sha256) if shard.exists() else None
+        return self._path(sha256, generation) if generation else None
 
     def _require(self, sha256: str) -> Path:
         path = self._path(sha256)
-        if not path.exists():
+        if path.exists():
+            return path
+        later = self._later(sha256)
+        if later is None:
             raise ObjectMissing(sha256)
-        return path
+        return later
 
     def _open(self, sha256: str) -> BinaryIO:
         try:
             return self._path(sha256).open("rb", buffering=0)
+        except FileNotFoundError:
+            pass
+        try:
+            return self._require(sha256).open("rb", buffering=0)
         except FileNotFoundError:
             raise ObjectMissing(sha256) from None
 
@@ -120,9 +150,17 @@ class FileStore:
             _sync_folder(final.parent)
 
 
-def _info(path: Path) -> ObjectInfo:
-    status = path.stat()
-    return ObjectInfo(path.name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+def _info(path: Path) -> ObjectInfo | None:
+    """None for what is no object, or was deleted while we looked."""
+    parsed = parse(path.name)
+    if parsed is None:
+        return None
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    sha256, generation = parsed
+    return ObjectInfo(sha256, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), generation)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -27,11 +27,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """`modified` is when the object was last put, also when it was there already."""
+    """`modified` is when the object was last put, also when it was there already.
+
+    `generation` tells copies apart that one deletion must not hit together; see `persistence.deletions`.
+    """
 
     sha256: str
     size: int
     modified: datetime
+    generation: int = 0
 
 
 class ObjectWriter(Protocol):
@@ -58,6 +62,8 @@ class ObjectWriter(Protocol):
 
 class ObjectStore(Protocol):
     """Immutable objects by SHA-256. Safe to share between threads.
+
+    Bytes are put under generation 0, and read from whichever generation there is.
 
     Every method that names an object raises `ObjectMissing` when there is none, unless it says otherwise, and
     `StoreUnavailable` when the store does not answer.
@@ -94,20 +100,27 @@ class ObjectStore(Protocol):
         """The object's own file, for reading in place; None when the store is not on this machine."""
         ...
 
-    def exists(self, sha256: str) -> bool:
-        """Whether the object is there. Never raises `ObjectMissing`."""
+    def exists(self, sha256: str, generation: int | None = None) -> bool:
+        """Whether the object is there, under this generation or any. Never raises `ObjectMissing`."""
+        ...
+
+    def promote(self, sha256: str, generation: int) -> None:
+        """Have the bytes under this generation too, copied from another one."""
         ...
 
     def stat(self, sha256: str) -> ObjectInfo:
         """Size and time of an object."""
         ...
 
-    def delete(self, sha256: str) -> None:
-        """Take an object away; one that is not there is fine."""
+    def delete(self, sha256: str, generation: int = 0) -> None:
+        """Take an object away, under one generation; one that is not there is fine.
+
+        When this returns, nothing that it asked for is still to come.
+        """
         ...
 
     def list_all(self) -> Iterator[ObjectInfo]:
-        """Every object, in no order."""
+        """Every object, each of its generations, in no order."""
         ...
 
     @property

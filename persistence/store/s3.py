@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket: `<prefix>/objects/ab/abcd…`."""
+"""Objects in an S3 bucket: `<prefix>/objects/ab/abcd…`. A later generation's key ends in `.<n>`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, TypeVar, cast
 
 from boto3.s3.transfer import TransferConfig
 
 from persistence.errors import ObjectCorrupt, ObjectMissing
+from persistence.store.generations import name_of, newest, parse
 from persistence.store.multipart import MultipartArea, translated
 from persistence.store.protocol import CHUNK, ObjectInfo, Stored
-from persistence.store.s3_client import s3_client
+from persistence.store.s3_client import COPY, s3_client
 from persistence.store.s3_incoming import S3Incoming
 from persistence.store.staging import StagedWriter, staged, sweep
 from persistence.store.verified import VerifiedReader, hash_stream, is_hash, require_hash, verified_chunks
 
 _TRANSFER: Final = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
+_REMEMBERED: Final = 1000
+"""Of how many objects that are not under their first generation the key is remembered."""
+T = TypeVar("T")
 
 
 class S3Store:
@@ -35,7 +39,10 @@ class S3Store:
         self._prefix = f"{prefix}/objects/" if prefix else "objects/"
         self._headroom = headroom
         self._spool = spool or Path(tempfile.gettempdir()) / "masktune-spool"
-        self._client: Any = s3_client(bucket)
+        self._client = s3_client(bucket)
+        # A request that was given up and made again may still arrive; a deletion must not come twice, the second late.
+        self._client_that_asks_once = s3_client(bucket, tries=1)
+        self._later: dict[str, str] = {}
         area = f"{prefix}/incoming/" if prefix else "incoming/"
         self.multipart = MultipartArea(s3_client(bucket, parts_apart=True), bucket, area, key_of=self._key)
         self.incoming = S3Incoming(self.multipart, self._spool, headroom=headroom)
@@ -83,31 +90,42 @@ class S3Store:
         require_hash(sha256)
         return None
 
-    def exists(self, sha256: str) -> bool:
+    def exists(self, sha256: str, generation: int | None = None) -> bool:
         try:
-            self.stat(sha256)
+            if generation is None:
+                self.stat(sha256)
+            else:
+                with translated(sha256):
+                    self._client.head_object(Bucket=self._bucket, Key=self._key(sha256, generation))
         except ObjectMissing:
             return False
         return True
 
-    def stat(self, sha256: str) -> ObjectInfo:
+    def promote(self, sha256: str, generation: int) -> None:
+        source = {"Bucket": self._bucket, "Key": self._key(sha256, self.stat(sha256).generation)}
         with translated(sha256):
-            head = self._client.head_object(Bucket=self._bucket, Key=self._key(sha256))
-        return ObjectInfo(sha256, int(head["ContentLength"]), cast("datetime", head["LastModified"]))
+            self._client.copy(source, self._bucket, self._key(sha256, generation), Config=COPY)
 
-    def delete(self, sha256: str) -> None:
+    def stat(self, sha256: str) -> ObjectInfo:
+        key, head = self._read(sha256, lambda key: self._client.head_object(Bucket=self._bucket, Key=key))
+        generation = newest([key.rpartition("/")[2]], sha256) or 0
+        return ObjectInfo(sha256, int(head["ContentLength"]), cast("datetime", head["LastModified"]), generation)
+
+    def delete(self, sha256: str, generation: int = 0) -> None:
         if not is_hash(sha256):
             return
         with translated(sha256):
-            self._client.delete_object(Bucket=self._bucket, Key=self._key(sha256))
+            self._client_that_asks_once.delete_object(Bucket=self._bucket, Key=self._key(sha256, generation))
 
     def list_all(self) -> Iterator[ObjectInfo]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
         with translated(""):
             for page in pages:
                 for entry in page.get("Contents", ()):
-                    name = str(entry["Key"]).rpartition("/")[2]
-                    yield ObjectInfo(name, int(entry["Size"]), cast("datetime", entry["LastModified"]))
+                    parsed = parse(str(entry["Key"]).rpartition("/")[2])
+                    if parsed is not None:
+                        modified = cast("datetime", entry["LastModified"])
+                        yield ObjectInfo(parsed[0], int(entry["Size"]), modified, parsed[1])
 
     def sweep_staging(self, older_than: timedelta) -> int:
         """Spool files of this machine, and multipart uploads that nobody finished."""
@@ -124,13 +142,38 @@ class S3Store:
                         stale += 1
         return stale + sweep(self._spool, older_than)
 
-    def _key(self, sha256: str) -> str:
-        return f"{self._prefix}{require_hash(sha256)[:2]}/{sha256}"
+    def _key(self, sha256: str, generation: int = 0) -> str:
+        name = name_of(sha256, generation)
+        return f"{self._prefix}{name[:2]}/{name}"
+
+    def _read(self, sha256: str, call: Callable[[str], T]) -> tuple[str, T]:
+        """The key that has the object, with what `call` found under it: nearly always the first generation's."""
+        key = self._later.get(sha256, self._key(sha256))
+        try:
+            with translated(sha256):
+                return key, call(key)
+        except ObjectMissing:
+            key = self._newest_key(sha256)
+        if len(self._later) >= _REMEMBERED:
+            self._later.clear()
+        self._later[sha256] = key
+        with translated(sha256):
+            return key, call(key)
+
+    def _newest_key(self, sha256: str) -> str:
+        """Raises `ObjectMissing`."""
+        with translated(sha256):
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._key(sha256))
+        names = [str(entry["Key"]).rpartition("/")[2] for entry in page.get("Contents", ())]
+        generation = newest(names, sha256)
+        if generation is None:
+            raise ObjectMissing(sha256)
+        return self._key(sha256, generation)
 
     def _body(self, sha256: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         span = {} if start == 0 and stop is None else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
-        with translated(sha256):
-            return cast("BinaryIO", self._client.get_object(Bucket=self._bucket, Key=self._key(sha256), **span)["Body"])
+        _, response = self._read(sha256, lambda key: self._client.get_object(Bucket=self._bucket, Key=key, **span))
+        return cast("BinaryIO", response["Body"])
 
     def _chunks(self, sha256: str, start: int, stop: int, size: int, chunk: int) -> Iterator[bytes]:
         if start >= stop:

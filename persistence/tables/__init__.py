@@ -7,7 +7,7 @@ from persistence.tables.datasets import Dataset, DatasetImage
 from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, StageTransition
 from persistence.tables.samples import Insight, Sample, SampleBand, SampleCount
 from persistence.tables.tenants import ApiKey, Tenant
-from persistence.tables.uploads import IncomingPart, IncomingUpload, StoredObject, Upload
+from persistence.tables.uploads import IncomingPart, IncomingUpload, ObjectDeletion, StoredObject, Upload
 from persistence.tables.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "LoginAttempts",
     "LoginLink",
     "Metric",
+    "ObjectDeletion",
     "ResumePoint",
     "Sample",
     "SampleBand",

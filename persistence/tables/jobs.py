@@ -37,8 +37,8 @@ class Job(Leased, Base):
     `priority` orders the jobs of one tenant, higher first. `claimed_at` is when the attempt under way began,
     `ran_seconds` how long all attempts before it ran. `written` is the number of the attempt's last write, so that one
     whose answer got lost is not made twice. `smaller_batches` counts retries with halved batches after the device ran
-    out of memory. A finished job outlives its data set and checkpoint: their ids become
-    null; an unfinished one has a data set.
+    out of memory. A finished job outlives its data set and checkpoint: their ids become null; an unfinished one has a
+    data set, and its checkpoint if it `starts_from_checkpoint`.
     """
 
     __tablename__ = "jobs"
@@ -49,6 +49,7 @@ class Job(Leased, Base):
     checkpoint_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("checkpoints.id", ondelete="SET NULL"), index=True
     )
+    starts_from_checkpoint: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     name: Mapped[str] = mapped_column(String(200))
     config: Mapped[Json]
     status: Mapped[str] = mapped_column(String(20), default="queued", server_default="queued")

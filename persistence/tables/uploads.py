@@ -14,16 +14,37 @@ from persistence.tables.lease import Leased
 class StoredObject(Base):
     """One object in the store, named by the SHA-256 of its bytes. Rows elsewhere refer to it by that hash.
 
-    `created_at` is when it was last registered: an old object that nothing refers to may be released.
+    `created_at` is when it was last registered. `unreferenced_since` is when housekeeping found that nothing refers to
+    it any more. Its bytes lie under `generation`, which is 0 unless a deletion of earlier bytes may still come.
     """
 
     __tablename__ = "objects"
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[CreatedAt] = mapped_column(index=True)
+    created_at: Mapped[CreatedAt]
+    generation: Mapped[int] = mapped_column(default=0, server_default="0")
+    unreferenced_since: Mapped[Moment | None]
 
-    __table_args__ = (CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_is_hex"),)
+    __table_args__ = (
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256_is_hex"),
+        Index(
+            "ix_objects_unreferenced_since",
+            "unreferenced_since",
+            postgresql_where=text("unreferenced_since is not null"),
+        ),
+    )
+
+
+class ObjectDeletion(Base):
+    """Bytes that somebody has begun to delete: one generation of one object. Outlives the object's row."""
+
+    __tablename__ = "object_deletions"
+
+    id: Mapped[Id]
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    generation: Mapped[int]
+    begun_at: Mapped[CreatedAt]
 
 
 class Upload(Base):

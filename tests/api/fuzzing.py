@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import schemathesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
@@ -59,6 +59,23 @@ class Tally:
     def server_errors(self) -> int:
         return sum(count for status, count in self.statuses.items() if status >= 500 and status not in _DOCUMENTED)
 
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.statuses + other.statuses, self.operations + other.operations)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "server_errors": self.server_errors,
+            "statuses": dict(sorted(self.statuses.items())),
+            "operations": dict(sorted(self.operations.items())),
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """What `as_json` gave; nothing where it is not in there."""
+        statuses = {int(status): count for status, count in told.get("statuses", {}).items()}
+        return cls(Counter(statuses), Counter(told.get("operations", {})))
+
     def __str__(self) -> str:
         answers = ", ".join(f"{status}: {count}" for status, count in sorted(self.statuses.items()))
         return (
@@ -70,8 +87,8 @@ class Tally:
 class Fuzzer:
     """Sends requests to a running service. `key` gives a working key; asked again when one is refused."""
 
-    def __init__(self, url: str, key: Callable[[], str]) -> None:
-        self.tally = Tally()
+    def __init__(self, url: str, key: Callable[[], str], tally: Tally | None = None) -> None:
+        self.tally = Tally() if tally is None else tally
         self._url = url
         self._make_key = key
         self._key = key()

@@ -1,31 +1,24 @@
 """Whatever is sent, the service answers in time and as its document says, and never with an error of its own.
 
-`make fuzz` runs the same for longer: MASKTUNE_FUZZ_EXAMPLES requests to each operation.
+One small round; `make fuzz` runs more of them, see `fuzz_rounds`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import random
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
-from hypothesis.errors import FlakyStrategyDefinition
-from schemathesis.generation.stateful import run_state_machine_as_test
 
 from persistence.settings import Settings
 from tests.api.conftest import serving
-from tests.api.fuzzing import Case, Fuzzer
+from tests.api.fuzz_rounds import Round, Stopped, fuzz_chains, fuzz_operations, run_rounds
+from tests.api.fuzzing import Fuzzer, Tally
 from tests.api.seeds import Seeds
-from tests.api.test_isolation import Belongings, operation_at
 
-EXAMPLES = int(os.environ.get("MASKTUNE_FUZZ_EXAMPLES", "10"))
-_BATCH = 10
-SEED = int(os.environ.get("MASKTUNE_FUZZ_SEED", "1"))
+SEED = 1
 
 
 @pytest.fixture
@@ -34,67 +27,58 @@ def fuzzer(settings: Settings, make_key: Callable[..., str], key: str) -> Iterat
         yield Fuzzer(url, lambda: make_key("acme", scope="admin"))
 
 
-@pytest.mark.timeout(0 if "MASKTUNE_FUZZ_EXAMPLES" in os.environ else 120)
-def test_every_operation_answers_as_documented(
-    fuzzer: Fuzzer, seeds: Seeds, capsys: pytest.CaptureFixture[str]
-) -> None:
-    belongings = Belongings(seeds)
-
-    def names(path: str) -> Mapping[str, Any]:
-        return belongings.values(operation_at(path)) if "{" in path else {}
-
-    failures = {}
-    for label, fuzz in fuzzer.each_operation(names, examples=EXAMPLES, seed_value=SEED):
-        try:
-            fuzz()
-        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - collected, so that one failure does not hide the others
-            failures[label] = "\n".join([str(error), *map(str, getattr(error, "exceptions", ()))])
-    with capsys.disabled():
-        sys.stdout.write(f"\nfuzzed: {fuzzer.tally}\n")
-    assert failures == {}, "\n\n".join(f"{label}:\n{text}" for label, text in failures.items())
+@pytest.mark.timeout(120)
+def test_every_operation_answers_as_documented(fuzzer: Fuzzer, seeds: Seeds) -> None:
+    failures = fuzz_operations(fuzzer, seeds, SEED)
+    assert failures == [], "\n\n".join(failures)
     assert fuzzer.tally.server_errors == 0
     assert len(fuzzer.tally.operations) > 50
 
 
-@pytest.mark.timeout(0 if "MASKTUNE_FUZZ_EXAMPLES" in os.environ else 120)
-def test_chains_of_operations_answer_as_documented(
-    fuzzer: Fuzzer, seeds: Seeds, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.timeout(120)
+def test_chains_of_operations_answer_as_documented(fuzzer: Fuzzer, seeds: Seeds) -> None:
     """Each request uses what an earlier answer named: made, listed, changed, deleted, and used after that."""
     seeds.finished_job()
     seeds.dataset()
-    failures: list[str] = []
-
-    class Chains(fuzzer.schema.as_state_machine()):  # type: ignore[misc]  # schemathesis makes the class as it runs
-        def validate_response(self, response: Any, case: Case, **_: Any) -> None:
-            """Checked where it is sent."""
-
-        def call(self, case: Case, **_: Any) -> Any:
-            try:
-                return fuzzer.send(case)
-            except (Exception, BaseExceptionGroup) as error:
-                failures.append(f"{case.operation.label}: {error}")
-                raise
-
-    random.seed(SEED)
-    for batch in range(0, EXAMPLES, _BATCH):
-        # What is sent next depends on what was answered, and so differs where hypothesis wants it to be the same: then
-        # the batch ends early. Failures of the service are noted above, whatever hypothesis makes of them.
-        with contextlib.suppress(FlakyStrategyDefinition):
-            run_state_machine_as_test(
-                seed(SEED + batch)(Chains),
-                settings=settings(
-                    max_examples=_BATCH,
-                    stateful_step_count=12,
-                    deadline=None,
-                    database=None,
-                    phases=[Phase.generate],
-                    verbosity=Verbosity.quiet,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-    with capsys.disabled():
-        sys.stdout.write(f"\nchained: {fuzzer.tally}\n")
-    assert failures == []
+    assert fuzz_chains(fuzzer, SEED) == []
     assert fuzzer.tally.requests > 12
     assert fuzzer.tally.server_errors == 0
+
+
+def sending(sent: list[int], stop: threading.Event | None = None, *, stops: int = -1, fails: int = -1) -> Round:
+    """A round that sends one request, and notes its seed."""
+
+    def one(number: int, tally: Tally, stopped: Stopped) -> list[str]:
+        sent.append(number)
+        tally.statuses[200] += 1
+        tally.operations["GET /v1/jobs"] += 1
+        if stop is not None and number == stops:
+            stop.set()
+        return ["it broke"] if number == fails else []
+
+    return one
+
+
+def test_a_run_that_is_told_to_stop_counts_what_it_sent_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    results, seeds, stop = tmp_path / "build" / "fuzz.json", list[int](), threading.Event()
+    assert run_rounds(sending(seeds, stop, stops=3), results, seconds=60, stop=stop).requests == 3
+    told = json.loads(results.read_text())
+    assert (told["rounds"], told["next_seed"], told["requests"]) == (2, 3, 3), "the third round was cut off"
+    stop.clear()
+    run_rounds(sending(seeds, stop, stops=4), results, seconds=60, stop=stop)
+    told = json.loads(results.read_text())
+    assert (told["rounds"], told["next_seed"], told["requests"]) == (3, 4, 5)
+    assert (told["statuses"], told["operations"], told["server_errors"]) == ({"200": 5}, {"GET /v1/jobs": 5}, 0)
+    assert seeds == [1, 2, 3, 3, 4]
+
+
+def test_a_run_ends_with_its_time_or_with_a_failure_that_names_its_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, seeds = tmp_path / "fuzz.json", list[int]()
+    assert run_rounds(sending(seeds), results, seconds=0, stop=threading.Event()).requests == 0
+    with pytest.raises(AssertionError, match=r"MASKTUNE_FUZZ_SEED=6:\s+it broke"):
+        run_rounds(sending(seeds, fails=6), results, seconds=60, stop=threading.Event(), first=5)
+    assert seeds == [5, 6]
+    assert json.loads(results.read_text())["next_seed"] == 6
+    assert "2 requests to 1 operations, 0 answered with 5xx (200: 2)" in capsys.readouterr().out

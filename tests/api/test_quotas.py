@@ -75,9 +75,9 @@ class TestQuota:
         at_the_door = threading.Barrier(8)
         register = objects.register
 
-        def register_together(session: Session, sha256: str, size: int) -> None:
+        def register_together(session: Session, sha256: str, size: int) -> int:
             at_the_door.wait(20)
-            register(session, sha256, size)
+            return register(session, sha256, size)
 
         monkeypatch.setattr(objects, "register", register_together)
         with serving(settings) as (url, _), httpx.Client(base_url=url, timeout=30) as client:

@@ -6,7 +6,6 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from masktune_core.config import STAGES
 from persistence.database import transaction
-from persistence.housekeeping import Graces, collect
+from persistence.housekeeping import NO_GRACE, collect
 from persistence.tables import (
     Artifact,
     Base,
@@ -30,8 +29,6 @@ from persistence.tables import (
 )
 from tests.chaos.stack import Stack, wait_for
 
-_NOTHING = timedelta(0)
-_NO_GRACE = Graces(_NOTHING, _NOTHING, _NOTHING)
 SAME_FILES = ("erm.safetensors", "masktune.safetensors", "config.json")
 _OF_ATTEMPTS = {"events", "stage_transitions", "resume_points"}  # what happened on the way
 _FILES = {"artifacts"}  # result.json tells how long it took
@@ -137,7 +134,7 @@ def require_nothing_left(stack: Stack) -> None:
             assert session.scalars(select(table.id).where(table.lease_token.is_not(None))).all() == []
     work = stack.home / "work"
     wait_for(lambda: not _files(work), 30.0, "working folders are gone")
-    collect(stack.sessions, stack.store, stack.settings, _NO_GRACE)
+    collect(stack.sessions, stack.store, stack.settings, NO_GRACE)
     with transaction(stack.sessions) as session:
         columns = (
             Upload.sha256,

@@ -70,11 +70,12 @@ class Process:
         if self._process is not None and self._process.poll() is None:
             os.kill(self.pid, signal.SIGCONT)
 
-    def kill(self) -> None:
+    def kill(self, *, wait: bool = True) -> None:
         """As a power cut would: this process alone."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            if wait:
+                self._process.wait()
 
     def freeze(self) -> list[psutil.Process]:
         """SIGSTOP to it and everything that it started, as when a machine is suspended; returns all of them."""
@@ -84,8 +85,8 @@ class Process:
         return frozen
 
     def is_ready(self) -> bool:
-        """Whether a Celery worker takes tasks."""
-        return " ready." in self.log.read_text(encoding="utf-8", errors="replace")
+        """Whether a Celery worker takes tasks; beat takes none."""
+        return self.name == "beat" or " ready." in self.log.read_text(encoding="utf-8", errors="replace")
 
     def stop(self, seconds: float = 60.0) -> int:
         """In order, as a deployment would; returns the exit code."""
@@ -95,7 +96,7 @@ class Process:
 
 
 class Stack:
-    """PostgreSQL, Redis, the API, a job worker, and an intake worker with beat, over one data folder."""
+    """PostgreSQL, Redis, the API, a worker for each queue, and beat, over one data folder."""
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home.resolve()
@@ -105,17 +106,19 @@ class Stack:
         self.redis = EmbeddedRedis(self.home / "servers")
         self.port = free_port()
         logs = self.home / "logs"
+        beat = ["celery", "-A", "worker.app", "beat", "--pidfile="]
         celery = ["celery", "-A", "worker.app", "worker", "-P", "threads", "--without-gossip", "--without-mingle"]
         api = ["uvicorn", "api.main:create_app", "--factory", "--host", "127.0.0.1", "--port", str(self.port)]
         self.api = Process("api", [*api, "--timeout-graceful-shutdown", "3"], self.environment, logs / "api.log")
         self.worker = Process("worker", [*celery, "-Q", "jobs", "-n", "jobs@%h"], self.environment, logs / "worker.log")
-        self.intake = Process(
-            "intake",
-            [*celery, "-Q", "intake,control", "-c", "2", "-B", "-n", "intake@%h"],
-            self.environment,
-            logs / "intake.log",
-        )
-        self.processes = [self.api, self.worker, self.intake]
+        self.intake = self._worker("intake", celery, "-c", "2")
+        self.control = self._worker("control", celery, "-c", "4")
+        self.beat = Process("beat", beat, self.environment, logs / "beat.log")
+        self.processes = [self.api, self.worker, self.intake, self.control, self.beat]
+
+    def _worker(self, name: str, celery: list[str], *options: str) -> Process:
+        arguments = [*celery, "-Q", name, "-n", f"{name}@%h", *options]
+        return Process(name, arguments, self.environment, self.home / "logs" / f"{name}.log")
 
     def add_worker(self, name: str) -> Process:
         """Start one more job worker as if on another machine: with a data folder, and so a cache, of its own."""
@@ -205,6 +208,21 @@ class Stack:
     def crash_redis(self) -> None:
         """SIGKILL; everything that it held is lost."""
         kill_server(self.home / "servers" / "run" / "redis" / "redis.pid")
+
+    def crash_machine(self) -> None:
+        """Everything at once, as a power cut would."""
+        for process in self.processes:
+            process.kill(wait=False)
+        self.crash_redis()
+        self.crash_postgres()
+
+    def restart_machine(self) -> None:
+        """Servers first, as a machine that comes up again would."""
+        self.restart_postgres()
+        self.restart_redis()
+        for process in self.processes:
+            process.kill()
+            process.start()
 
     def restart_postgres(self) -> None:
         self.postgres.stop()

@@ -32,7 +32,7 @@ from tests.chaos import client
 from tests.chaos.audit import outcome, require_nothing_left, require_same, require_whole_log
 from tests.chaos.stack import Stack
 
-VICTIMS = ("trainer", "worker", "intake", "api", "redis", "postgres")
+VICTIMS = ("trainer", "worker", "intake", "control", "beat", "api", "redis", "postgres", "machine")
 _END_SECONDS = 300.0
 _KILLS_PER_JOB = 12  # a job has at most 20 attempts, and a lost answer to a claim costs one as well
 _Kills = dict[str, int]
@@ -113,6 +113,7 @@ def _strike(stack: Stack, victim: str, pause: float) -> bool:
     strikes: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "postgres": (stack.crash_postgres, stack.restart_postgres),
         "redis": (stack.crash_redis, stack.restart_redis),
+        "machine": (stack.crash_machine, stack.restart_machine),
         **{process.name: (process.kill, process.start) for process in stack.processes},
     }
     if victim == "trainer":

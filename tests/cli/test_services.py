@@ -22,8 +22,9 @@ from cli.errors import ServicesError
 from cli.home import Home, RunningServices, write_private
 from cli.local_service import local_service
 from cli.output import Output
-from cli.services import HOST, free_port
+from cli.services import GRACE_SECONDS, GRACE_VARIABLE, HOST, free_port, grace_seconds
 from cli.signals import StopSignals
+from persistence.settings import Settings
 from tests.cli.command import COMMAND, environment, masktune, masktune_json, masktune_up, wait_until_nothing_runs
 
 _STOP_SECONDS = 40.0
@@ -85,13 +86,28 @@ def test_two_data_folders_do_not_meet_what_dies_is_started_again_and_what_is_kil
             with httpx.Client(follow_redirects=True) as browser:
                 assert browser.get(address).url == f"{ready['url']}/jobs"
         assert httpx.get(ready["login"]).status_code == 401  # it has let somebody in already
+        tokens = {httpx.URL(address).params["token"] for address in (ready["login"], fresh)}
+        logged = "".join(path.read_text(encoding="utf-8") for path in (home / "logs").glob("*.log"))
+        assert "/login/link" in logged
+        assert [token for token in tokens if token in logged] == []
 
-        worker = read_json(home / "services.json")["pids"]["job worker"]
-        os.kill(worker, signal.SIGKILL)
-        deadline = time.monotonic() + _STOP_SECONDS
-        while read_json(home / "services.json")["pids"]["job worker"] == worker:
-            assert time.monotonic() < deadline
+        before = running_pids(home)
+        assert set(before) == {
+            "API",
+            "job worker",
+            "intake worker",
+            "control worker",
+            "beat",
+            "PostgreSQL",
+            "Redis",
+        }
+        for pid in before.values():
+            os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 2 * _STOP_SECONDS
+        while not (set(before.values()).isdisjoint(running_pids(home).values()) and is_ready(ready["url"])):
+            assert time.monotonic() < deadline, (before, running_pids(home))
             time.sleep(0.1)
+        assert httpx.get(f"{ready['url']}/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code == 200
 
         process.kill()
         process.wait()
@@ -149,6 +165,29 @@ def running(home: Path, command: str) -> Iterator[None]:
     folder.write_services(RunningServices("http://127.0.0.1:1", 1, "postgresql://", command))
     with lock:
         yield
+
+
+def running_pids(home: Path) -> dict[str, int]:
+    """Process ids of the services and of the two servers."""
+    servers = {"PostgreSQL": home / "postgres" / "postmaster.pid", "Redis": home / "run" / "redis" / "redis.pid"}
+    found = {name: int(file.read_text().split()[0]) for name, file in servers.items() if file.exists()}
+    return {**read_json(home / "services.json")["pids"], **found}
+
+
+def is_ready(url: str) -> bool:
+    try:
+        answer = httpx.get(f"{url}/readyz", timeout=10.0)
+    except httpx.TransportError:
+        return False
+    return answer.status_code == 200 and answer.json()["checks"]["broker"] == "ok"
+
+
+def test_workers_get_what_a_trainer_needs_to_write_its_resume_point(home: Path) -> None:
+    assert Settings.model_fields["shutdown_grace_seconds"].default == GRACE_SECONDS == grace_seconds({})
+    assert grace_seconds({GRACE_VARIABLE: "90"}) == 90.0
+    for wrong in ("soon", "-1", "inf"):
+        with pytest.raises(ServicesError, match=GRACE_VARIABLE):
+            grace_seconds({GRACE_VARIABLE: wrong})
 
 
 def read_json(path: Path) -> Any:

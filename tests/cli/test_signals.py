@@ -113,7 +113,7 @@ def test_a_service_that_does_not_stop_is_killed_with_its_children(tmp_path: Path
 
 
 def test_a_dismissed_guard_goes_away(tmp_path: Path) -> None:
-    guard = Guard(tmp_path)
+    guard = Guard(tmp_path, 1.0)
     guard.watch(os.getpid())
     guard.dismiss()
     assert gone(guard.pid)

@@ -13,7 +13,7 @@ COMPOSE = ROOT / "docker-compose.yml"
 EXAMPLE = ROOT / ".env.example"
 DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
 
-OURS = ("migrate", "api", "worker-gpu", "worker-cpu", "worker-intake", "beat")
+OURS = ("migrate", "api", "worker-gpu", "worker-cpu", "worker-intake", "worker-control", "beat")
 ALL = ("postgres", "redis", *OURS)
 
 

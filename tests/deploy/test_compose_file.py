@@ -41,7 +41,7 @@ def test_the_example_names_every_variable_that_the_file_reads_and_no_other() -> 
     assert example_names() == interpolated | handed_on | {"COMPOSE_PROFILES"}
 
 
-@pytest.mark.parametrize("name", ["api", "worker-gpu", "worker-cpu", "worker-intake", "beat", "migrate"])
+@pytest.mark.parametrize("name", OURS)
 def test_every_setting_of_the_service_can_be_set(name: str) -> None:
     # The image sets the data folder; devices mean something to workers only.
     wanted = {f"MASKTUNE_{field.upper()}" for field in Settings.model_fields} - {"MASKTUNE_HOME", "MASKTUNE_DEVICES"}
@@ -115,7 +115,7 @@ def test_every_mounted_volume_is_declared() -> None:
 
 def test_the_object_store_is_shared_by_all_that_read_or_write_objects() -> None:
     sharing = {name for name, service in services().items() if "objects:/srv/objects" in service.get("volumes", [])}
-    assert sharing == {"api", "worker-gpu", "worker-cpu", "worker-intake"}
+    assert sharing == {"api", "worker-gpu", "worker-cpu", "worker-intake", "worker-control"}
 
 
 def test_the_gpu_worker_reserves_gpus_and_the_others_do_not() -> None:
@@ -131,9 +131,14 @@ def test_a_profile_picks_the_training_worker_and_nothing_else() -> None:
     assert example_environment()["COMPOSE_PROFILES"] == "gpu"
 
 
-def test_every_queue_has_a_worker_and_sweeps_never_wait_behind_training() -> None:
+def test_every_queue_has_a_worker_and_sweeps_wait_behind_nothing_else() -> None:
     queues = {name: _option(services()[name]["command"], "--queues") for name in services() if "worker-" in name}
-    assert queues == {"worker-gpu": "jobs", "worker-cpu": "jobs", "worker-intake": "intake,control"}
+    assert queues == {
+        "worker-gpu": "jobs",
+        "worker-cpu": "jobs",
+        "worker-intake": "intake",
+        "worker-control": "control",
+    }
 
 
 def test_there_is_one_beat_and_no_worker_carries_another() -> None:
@@ -142,7 +147,7 @@ def test_there_is_one_beat_and_no_worker_carries_another() -> None:
     assert not any({"-B", "--beat"} & set(command) for command in commands.values())
 
 
-@pytest.mark.parametrize("name", ["worker-gpu", "worker-cpu", "worker-intake"])
+@pytest.mark.parametrize("name", ["worker-gpu", "worker-cpu", "worker-intake", "worker-control"])
 def test_a_worker_has_threads_time_to_stop_and_a_health_check_that_asks_for_itself(name: str) -> None:
     service = services()[name]
     assert _option(service["command"], "--pool") == "threads"

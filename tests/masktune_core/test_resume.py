@@ -11,7 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from masktune_core import resume
 from masktune_core.errors import ResumeError
+from masktune_core.pipeline.state import RunState
 from masktune_core.resume import RunIdentity, read_resume_point, write_resume_point
 
 IDENTITY = RunIdentity("c" * 64, "d" * 64, None)
@@ -84,6 +86,27 @@ def test_a_point_of_another_run_is_refused_before_anything_is_read(
     with pytest.raises(ResumeError, match=what):
         read_resume_point(path, identity=identity, masks=tmp_path / "back.bin")
     assert not (tmp_path / "back.bin").exists()
+
+
+@pytest.mark.parametrize(("format_", "readable"), [(1, True), (2, True), (3, False)])
+def test_points_of_the_version_before_are_read_and_those_of_a_later_one_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: int, readable: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "FORMAT", format_)
+        path = written(tmp_path)
+    if readable:
+        assert read_resume_point(path, identity=IDENTITY, masks=tmp_path / "back.bin")["step"] == 3
+        return
+    with pytest.raises(ResumeError, match="has format 3, this version reads 1 and 2"):
+        read_resume_point(path, identity=IDENTITY, masks=tmp_path / "back.bin")
+
+
+def test_a_state_of_the_version_before_stands_where_it_did() -> None:
+    plain = RunState(stage="masking", iteration=1, step=3, pass_batch=64).to_plain()
+    del plain["offset"]
+    state = RunState.from_plain(plain)
+    assert (state.stage, state.step, state.pass_batch, state.offset) == ("masking", 3, 64, 0)
 
 
 def test_reading_runs_no_code(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masktune_core.config import JobConfig, RuntimeConfig, resolve_config
-from masktune_core.errors import ConfigError, OutOfGpuMemory, TrainingDiverged
+from masktune_core.errors import Activity, ConfigError, OutOfGpuMemory, TrainingDiverged
 from masktune_core.models import build_model
 from masktune_core.optimizers import make_optimizer
 from masktune_core.training import EpochSums, Trainer, gpu_memory, resolve_device, train_epoch
@@ -171,10 +171,29 @@ def test_weights_that_are_not_finite_after_the_last_step_are_noticed() -> None:
         trainer_of(model).require_finite_weights("after finetuning")
 
 
-@pytest.mark.parametrize(("stage", "way_out"), [("training", "runtime.micro_batch"), ("masking", "masking.batch_size")])
-def test_out_of_gpu_memory_names_the_way_out(stage: str, way_out: str) -> None:
-    with pytest.raises(OutOfGpuMemory, match=way_out), gpu_memory(stage):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+@pytest.mark.parametrize(
+    ("activity", "way_out"), [("training", "runtime.micro_batch"), ("masking", "masking.batch_size")]
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_out_of_gpu_memory_names_the_way_out(activity: Activity, way_out: str, error: Exception) -> None:
+    with pytest.raises(OutOfGpuMemory, match=way_out) as raised, gpu_memory(activity):
+        raise error
+    assert raised.value.activity == activity
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("CUDA out of memory"), MemoryError()])
+def test_any_other_error_passes_through(error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, gpu_memory("training"):
+        raise error
+    assert raised.value is error
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens on a machine without CUDA")

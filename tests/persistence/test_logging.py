@@ -53,6 +53,42 @@ def test_secrets_do_not_get_into_the_log(capsys: pytest.CaptureFixture[str], jso
     assert written.count("[hidden]") == 6
 
 
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_secrets_inside_of_values_do_not_get_into_the_log(capsys: pytest.CaptureFixture[str], json_lines: bool) -> None:
+    _configure(json_lines=json_lines)
+    log = structlog.get_logger("ours")
+    log.info("nested", request={"headers": {"Set-Cookie": "hunter2", "x": [f"a {SECRET}"]}, SECRET: (1, {SECRET})})
+    log.info("raised", error=ValueError(f"no key {SECRET}"), body=SECRET.encode())
+    log.info("deep", tree=[[[[[[[[[[SECRET]]]]]]]]]])
+    written = capsys.readouterr().err
+    assert "hunter2" not in written
+    assert SECRET not in written
+    assert written.count("[hidden]") == 6
+
+
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_a_traceback_tells_where_it_was_but_neither_values_nor_secrets(
+    capsys: pytest.CaptureFixture[str], json_lines: bool
+) -> None:
+    _configure(json_lines=json_lines)
+    parts = ["hunter", "2"]
+
+    def fail() -> None:
+        local = "".join(parts)
+        raise RuntimeError(f"{len(local)} characters, {SECRET}")
+
+    try:
+        fail()
+    except RuntimeError:
+        structlog.get_logger("ours").exception("failed")
+        logging.getLogger("theirs").exception("failed too")
+    written = capsys.readouterr().err
+    assert written.count("in fail") == 2
+    assert written.count("7 characters, [hidden]") == 2
+    assert "hunter2" not in written
+    assert SECRET not in written
+
+
 def test_the_level_is_obeyed_and_an_unknown_one_refused(capsys: pytest.CaptureFixture[str]) -> None:
     _configure(level="warning")
     structlog.get_logger("ours").info("quiet")

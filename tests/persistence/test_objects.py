@@ -5,33 +5,44 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
-from persistence import artifacts, jobs, objects, resume_points, uploads
+from persistence import artifacts, deletions, jobs, objects, resume_points, uploads
 from persistence.database import transaction
+from persistence.errors import StoreUnavailable
+from persistence.housekeeping import release_objects
 from persistence.store import ObjectStore, Stored
-from persistence.tables import StoredObject
+from persistence.tables import StoredObject, Upload
 from tests.fixtures.records import claim_job, fake_hash, make_checkpoint, make_dataset, make_job, make_tenant
 
 NOW = timedelta(seconds=-1)
 """A grace that has passed for everything."""
+HOUR = timedelta(hours=1)
 
 
-def _put(store: ObjectStore, data: bytes) -> Stored:
+def put(store: ObjectStore, data: bytes) -> Stored:
     with store.writer() as writer:
         writer.write(data)
         return writer.commit()
 
 
-def _upload(session: Session, stored: Stored) -> Any:
-    objects.register(session, stored.sha256, stored.size)
-    return uploads.create(session, make_tenant(session), "a.zip", stored.sha256, stored.size, timedelta(hours=1))
+def upload_of(session: Session, store: ObjectStore, stored: Stored) -> Upload:
+    """An upload that refers to what was just put."""
+    objects.hold(session, store, stored)
+    return uploads.create(session, make_tenant(session), "a.zip", stored.sha256, stored.size, HOUR)
+
+
+def released(session: Session, sha256: str) -> bool:
+    """Whether an object goes that is looked at now."""
+    objects.unmark(session)
+    objects.mark(session)
+    return objects.release(session, sha256, grace=NOW) is not None
 
 
 def _referring(session: Session) -> dict[str, str]:
@@ -59,14 +70,16 @@ def _referring(session: Session) -> dict[str, str]:
     }
 
 
-def test_whatever_refers_to_an_object_keeps_it(session: Session, store: ObjectStore) -> None:
+def test_whatever_refers_to_an_object_keeps_it(session: Session) -> None:
     kept = _referring(session)
     lonely = fake_hash()
     objects.register(session, lonely, 1)
+    assert objects.mark(session) == 1
     assert list(objects.unreferenced(session, NOW)) == [lonely]
+    session.execute(text("UPDATE objects SET unreferenced_since = now()"))
     for what, sha256 in kept.items():
-        assert not objects.release(session, store, sha256, grace=NOW), what
-    assert objects.release(session, store, lonely, grace=NOW)
+        assert objects.release(session, sha256, grace=NOW) is None, what
+    assert objects.release(session, lonely, grace=NOW) is not None
     assert objects.unreferenced(session, NOW) == []
 
 
@@ -81,64 +94,96 @@ def test_every_reference_in_the_schema_is_counted() -> None:
 
 
 def test_an_object_shared_by_two_uploads_goes_with_the_second(session: Session, store: ObjectStore) -> None:
-    stored = _put(store, b"shared")
-    one, two = _upload(session, stored), _upload(session, stored)
+    stored = put(store, b"shared")
+    one, two = upload_of(session, store, stored), upload_of(session, store, stored)
     uploads.delete(session, one.tenant_id, one.id)
-    assert not objects.release(session, store, stored.sha256, grace=NOW)
-    assert store.exists(stored.sha256)
+    assert not released(session, stored.sha256)
     uploads.delete(session, two.tenant_id, two.id)
-    assert objects.release(session, store, stored.sha256, grace=NOW)
+    assert released(session, stored.sha256)
+    assert not released(session, stored.sha256)
+
+
+def test_the_grace_begins_with_the_loss_of_the_last_reference_however_old_the_object_is(
+    sessions: sessionmaker[Session], store: ObjectStore
+) -> None:
+    stored = put(store, b"uploaded yesterday")
+    with transaction(sessions) as session:
+        upload = upload_of(session, store, stored)
+        session.execute(text("UPDATE objects SET created_at = created_at - interval '1 day'"))
+    assert release_objects(sessions, store, HOUR) == (0, 0)
+    with transaction(sessions) as session:
+        uploads.delete(session, upload.tenant_id, upload.id)
+    assert release_objects(sessions, store, HOUR) == (0, 0), "a backup of a minute ago still needs it"
+    assert store.exists(stored.sha256)
+    with transaction(sessions) as session:
+        session.execute(text("UPDATE objects SET unreferenced_since = unreferenced_since - interval '59 minutes'"))
+    assert release_objects(sessions, store, HOUR) == (0, 0)
+    with transaction(sessions) as session:
+        session.execute(text("UPDATE objects SET unreferenced_since = unreferenced_since - interval '1 minute'"))
+    assert release_objects(sessions, store, HOUR) == (1, stored.size)
     assert not store.exists(stored.sha256)
-    assert not objects.release(session, store, stored.sha256, grace=NOW)
 
 
-def test_an_object_put_or_registered_lately_stays(session: Session, store: ObjectStore) -> None:
-    stored = _put(store, b"fresh")
-    objects.register(session, stored.sha256, stored.size)
-    assert objects.unreferenced(session) == []
-    assert not objects.release(session, store, stored.sha256)
-    session.execute(text("UPDATE objects SET created_at = created_at - interval '2 hours'"))
-    assert list(objects.unreferenced(session)) == [stored.sha256]
-    assert not objects.release(session, store, stored.sha256), "it was put within the hour, its row is yet to come"
-    assert objects.release(session, store, stored.sha256, grace=NOW)
+def test_who_registers_an_object_again_gives_it_the_whole_grace_again(session: Session, store: ObjectStore) -> None:
+    stored = put(store, b"again")
+    objects.hold(session, store, stored)
+    objects.mark(session)
+    session.execute(text("UPDATE objects SET unreferenced_since = now() - interval '2 hours'"))
+    assert list(objects.unreferenced(session, HOUR)) == [stored.sha256]
+    objects.hold(session, store, stored)
+    objects.mark(session)
+    assert objects.unreferenced(session, HOUR) == []
+    assert objects.release(session, stored.sha256, grace=HOUR) is None
+
+
+def test_a_mark_on_what_is_referred_to_is_cleared(session: Session, store: ObjectStore) -> None:
+    stored = put(store, b"in use")
+    upload = upload_of(session, store, stored)
+    session.execute(text("UPDATE objects SET unreferenced_since = now() - interval '2 hours'"))
+    objects.unmark(session)
+    uploads.delete(session, upload.tenant_id, upload.id)
+    objects.mark(session)
+    assert objects.unreferenced(session, HOUR) == []
 
 
 def test_an_object_cannot_be_released_between_registration_and_reference(
     sessions: sessionmaker[Session], store: ObjectStore
 ) -> None:
-    stored = _put(store, b"in flight")
+    stored = put(store, b"in flight")
     with transaction(sessions) as session:
         objects.register(session, stored.sha256, stored.size)
+        objects.mark(session)
     with transaction(sessions) as using:
-        objects.register(using, stored.sha256, stored.size)
+        objects.hold(using, store, stored)
         with transaction(sessions) as releasing:
-            assert not objects.release(releasing, store, stored.sha256, grace=NOW)
-        _upload(using, stored)
-    with transaction(sessions) as releasing:
-        assert not objects.release(releasing, store, stored.sha256, grace=NOW)
+            assert objects.mark(releasing) == 0
+            assert objects.release(releasing, stored.sha256, grace=NOW) is None
+        upload_of(using, store, stored)
+    assert release_objects(sessions, store, NOW) == (0, 0)
     assert store.exists(stored.sha256)
 
 
-def test_who_registers_during_a_release_waits_and_finds_the_object_gone(
+def test_who_registers_during_a_release_waits_and_takes_another_generation(
     sessions: sessionmaker[Session], store: ObjectStore
 ) -> None:
-    stored = _put(store, b"leaving")
+    stored = put(store, b"leaving")
     with transaction(sessions) as session:
         objects.register(session, stored.sha256, stored.size)
+        objects.mark(session)
     registered = threading.Event()
 
-    def register() -> bool:
+    def register() -> int:
         with transaction(sessions) as session:
-            objects.register(session, stored.sha256, stored.size)
+            generation = objects.register(session, stored.sha256, stored.size)
             registered.set()
-            return store.exists(stored.sha256)
+            return generation
 
     with ThreadPoolExecutor(1) as pool:
         with transaction(sessions) as releasing:
-            assert objects.release(releasing, store, stored.sha256, grace=NOW)
+            assert objects.release(releasing, stored.sha256, grace=NOW) is not None
             found = pool.submit(register)
             assert not registered.wait(0.3)
-        assert found.result(10) is False, "the caller sees it under the row's lock, and puts the bytes again"
+        assert found.result(10) == 1, "a deletion of the first generation may come at any moment"
 
 
 def test_a_row_cannot_refer_to_an_unregistered_object(session: Session) -> None:
@@ -152,41 +197,32 @@ def test_an_object_is_named_by_a_hash(session: Session, bad: str) -> None:
         objects.register(session, bad, 1)
 
 
-def test_bytes_without_a_row_are_found_after_a_day(session: Session, store: ObjectStore) -> None:
-    known, orphan = _put(store, b"known"), _put(store, b"orphan")
-    objects.register(session, known.sha256, known.size)
-    assert list(objects.orphans(session, store)) == []
-    assert [info.sha256 for info in objects.orphans(session, store, grace=NOW)] == [orphan.sha256]
-    assert not objects.release_orphan(session, store, known.sha256, grace=NOW)
-    assert not objects.release_orphan(session, store, orphan.sha256, grace=timedelta(hours=1)), "put just now"
-    assert objects.release_orphan(session, store, orphan.sha256, grace=NOW)
-    assert [info.sha256 for info in store.list_all()] == [known.sha256]
-
-
 def test_concurrent_use_and_release_never_lose_bytes_that_are_referred_to(
     sessions: sessionmaker[Session], store: ObjectStore
 ) -> None:
     data = b"contended"
-    sha256 = _put(store, data).sha256
+    sha256 = put(store, data).sha256
     barrier = threading.Barrier(4)
 
     def use() -> None:
         barrier.wait()
         for _ in range(8):
-            stored = _put(store, data)
-            with transaction(sessions) as session:
-                upload = _upload(session, stored)
-                if not store.exists(sha256):
-                    _put(store, data)
-            assert store.exists(sha256)
+            while True:
+                stored = put(store, data)
+                with suppress(StoreUnavailable), transaction(sessions) as session:
+                    upload = upload_of(session, store, stored)
+                    break
+            for _ in range(3):
+                assert store.read_range(sha256, 0, len(data)) == data
             with transaction(sessions) as session:
                 uploads.delete(session, upload.tenant_id, upload.id)
 
     def release() -> None:
         barrier.wait()
         for _ in range(16):
-            with transaction(sessions) as session:
-                objects.release(session, store, sha256, grace=NOW)
+            release_objects(sessions, store, NOW)
+            for info in deletions.orphans(sessions, store, grace=NOW):
+                deletions.delete_orphan(sessions, store, info, grace=NOW)
 
     with ThreadPoolExecutor(4) as pool:
         work: list[Callable[[], None]] = [use, use, release, release]
@@ -197,10 +233,10 @@ def test_concurrent_use_and_release_never_lose_bytes_that_are_referred_to(
 def test_a_job_that_is_deleted_lets_its_files_go(session: Session, store: ObjectStore) -> None:
     job = make_job(session)
     claim = claim_job(session, job.id)
-    stored = _put(store, b"weights")
+    stored = put(store, b"weights")
     objects.register(session, stored.sha256, stored.size)
     artifacts.put(session, job.id, claim.token, "erm.safetensors", stored.sha256, stored.size, "text/plain")
     jobs.finish(session, job.id, claim.token, "succeeded")
-    assert stored.sha256 not in objects.unreferenced(session, NOW)
+    assert not released(session, stored.sha256)
     jobs.delete(session, job.tenant_id, job.id)
-    assert stored.sha256 in objects.unreferenced(session, NOW)
+    assert released(session, stored.sha256)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
 
-from persistence import datasets, events, jobs, resume_points
+from persistence import checkpoints, datasets, events, jobs, resume_points
+from persistence.database import transaction
 from persistence.errors import Conflict, IllegalTransition
-from persistence.tables import Job
-from tests.fixtures.records import ERROR, claim_job, expire_lease, job_in, make_job, make_object
+from persistence.tables import Checkpoint, Job
+from tests.fixtures.records import (
+    ERROR,
+    claim_job,
+    expire_lease,
+    job_in,
+    make_checkpoint,
+    make_job,
+    make_object,
+    make_tenant,
+)
 
 
 def types(session: Session, job_id: uuid.UUID) -> list[str]:
@@ -84,6 +96,67 @@ def test_a_job_whose_data_set_is_gone_cannot_be_resumed(session: Session) -> Non
     with pytest.raises(Conflict, match="deleted") as refused:
         jobs.resume(session, job.tenant_id, job.id)
     assert refused.value.code == "job_not_resumable"
+
+
+@pytest.mark.parametrize("status", ["cancelled", "failed"])
+def test_a_job_whose_checkpoint_is_gone_is_not_resumed_as_one_that_trains_from_scratch(
+    session: Session, status: str
+) -> None:
+    tenant = make_tenant(session)
+    checkpoint = make_checkpoint(session, tenant)
+    job, _ = job_in(session, status, tenant_id=tenant, checkpoint_id=checkpoint.id)
+    assert job.starts_from_checkpoint
+    checkpoints.delete(session, tenant, checkpoint.id)
+    session.expire_all()
+    with pytest.raises(Conflict, match=r"checkpoint that job .* was deleted") as refused:
+        jobs.resume(session, tenant, job.id)
+    assert refused.value.code == "job_not_resumable"
+    session.refresh(job)
+    assert job.status == status
+
+
+def test_a_resumed_job_keeps_its_checkpoint(sessions: sessionmaker[Session]) -> None:
+    with transaction(sessions) as session:
+        tenant = make_tenant(session)
+        checkpoint = make_checkpoint(session, tenant)
+        job, _ = job_in(session, "cancelled", tenant_id=tenant, checkpoint_id=checkpoint.id)
+
+    def delete() -> str:
+        try:
+            with transaction(sessions) as session:
+                checkpoints.delete(session, tenant, checkpoint.id)
+        except Conflict as error:
+            return error.code
+        return "deleted"
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(sessions) as session:
+            jobs.resume(session, tenant, job.id)
+            deleted = pool.submit(delete)
+            assert not wait([deleted], 0.3).done, "it waits for the lock"
+        assert deleted.result(10) == "checkpoint_in_use"
+
+
+def test_a_job_is_not_resumed_with_a_checkpoint_that_is_just_being_deleted(sessions: sessionmaker[Session]) -> None:
+    with transaction(sessions) as session:
+        tenant = make_tenant(session)
+        checkpoint = make_checkpoint(session, tenant)
+        job, _ = job_in(session, "cancelled", tenant_id=tenant, checkpoint_id=checkpoint.id)
+
+    def resume() -> str:
+        try:
+            with transaction(sessions) as session:
+                return jobs.resume(session, tenant, job.id).status
+        except Conflict as error:
+            return error.code
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(sessions) as session:
+            session.execute(select(Checkpoint.id).where(Checkpoint.id == checkpoint.id).with_for_update())
+            resumed = pool.submit(resume)
+            assert not wait([resumed], 0.3).done, "it waits for the lock"
+            checkpoints.delete(session, tenant, checkpoint.id)
+        assert resumed.result(10) == "job_not_resumable"
 
 
 def test_a_paused_job_keeps_its_data_set(session: Session) -> None:

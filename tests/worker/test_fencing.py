@@ -7,7 +7,6 @@ it put is taken away by housekeeping, since registering it needs the lease.
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,13 @@ from masktune_core.callbacks import ResumePointInfo
 from persistence import jobs, resume_points
 from persistence.database import transaction
 from persistence.errors import LeaseLost
-from persistence.housekeeping import Graces, collect, preview
+from persistence.housekeeping import NO_GRACE, collect, preview
 from persistence.settings import Settings
 from persistence.store import ObjectStore
 from persistence.tables import Artifact, StoredObject
 from tests.worker.conftest import JobMaker
 from worker.pulse import Pulse
 from worker.recorder import Recorder
-
-NOW = Graces(timedelta(0), timedelta(0), timedelta(0))
 
 
 @pytest.mark.parametrize("write", ["artifact", "resume_point"])
@@ -75,8 +72,8 @@ def test_what_a_zombie_stores_is_referred_to_by_nobody_and_collected(
         assert session.get(StoredObject, late) is None
         assert session.scalars(select(Artifact).where(Artifact.job_id == job_id)).all() == []
         assert resume_points.newest(session, job_id) == []
-    would = preview(sessions, store, settings, NOW)
+    would = preview(sessions, store, settings, NO_GRACE)
     assert (would.orphans, would.objects) == (1, 0)
     assert {info.sha256 for info in store.list_all()} == before | {late}, "a preview takes nothing"
-    assert collect(sessions, store, settings, NOW).orphans == 1
+    assert collect(sessions, store, settings, NO_GRACE).orphans == 1
     assert {info.sha256 for info in store.list_all()} == before

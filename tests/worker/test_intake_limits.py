@@ -17,7 +17,7 @@ from persistence.tables import Tenant, Upload
 from tests.worker.conftest import Uploader
 from tests.worker.driving import SLEEPER, count_objects, leftovers, read_dataset
 from worker.context import Context
-from worker.validation import check_dataset
+from worker.validation import run_check
 
 
 def test_an_intake_that_wants_too_much_memory_ends_as_invalid(
@@ -33,7 +33,7 @@ def test_an_intake_that_wants_too_much_memory_ends_as_invalid(
     limited = context.settings.model_copy(update={"intake_max_memory_bytes": 512 * 2**20})
     monkeypatch.setenv("MASKTUNE_INTAKE_MAX_MEMORY_BYTES", str(512 * 2**20))
     dataset_id = new_dataset(raw_archive)
-    check_dataset(replace(context, settings=limited, intake=(sys.executable, "-c", hungry)), dataset_id)
+    run_check(replace(context, settings=limited, intake=(sys.executable, "-c", hungry)), dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert dataset.status == "invalid"
     assert dataset.problems[0]["code"] == "intake_out_of_memory"
@@ -47,7 +47,7 @@ def test_an_intake_that_takes_too_long_ends_as_invalid(
     settings = context.settings.model_copy(update={"intake_max_seconds": 0.3})
     slow = replace(context, settings=settings, intake=(sys.executable, "-c", SLEEPER + "time.sleep(60)"))
     dataset_id = new_dataset(raw_archive)
-    check_dataset(slow, dataset_id)
+    run_check(slow, dataset_id)
     assert read_dataset(sessions, dataset_id).problems[0]["code"] == "intake_timeout"
 
 
@@ -57,7 +57,7 @@ def test_an_intake_that_crashes_is_tried_three_times(
     crashing = replace(context, intake=(sys.executable, "-c", SLEEPER + "os.kill(os.getpid(), signal.SIGSEGV)"))
     dataset_id = new_dataset(raw_archive)
     for status in ("validating", "validating", "invalid"):
-        check_dataset(crashing, dataset_id)
+        run_check(crashing, dataset_id)
         assert read_dataset(sessions, dataset_id).status == status
     error = read_dataset(sessions, dataset_id).error
     assert error is not None
@@ -69,7 +69,7 @@ def test_an_intake_that_is_killed_is_no_matter_of_training(
 ) -> None:
     killed = replace(context, intake=(sys.executable, "-c", SLEEPER + "os.kill(os.getpid(), signal.SIGKILL)"))
     dataset_id = new_dataset(raw_archive)
-    check_dataset(killed, dataset_id)
+    run_check(killed, dataset_id)
     error = read_dataset(sessions, dataset_id).error
     assert error is not None
     assert error["code"] == "intake_killed"
@@ -85,7 +85,7 @@ def test_an_intake_for_which_the_disk_has_too_little_room_is_not_tried_again(
 ) -> None:
     monkeypatch.setenv("MASKTUNE_DISK_HEADROOM_BYTES", str(2**60))
     dataset_id = new_dataset(tiny_archive)
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert (dataset.status, dataset.attempt) == ("invalid", 1)
     assert dataset.problems[0]["code"] == "out_of_disk"
@@ -107,7 +107,7 @@ def test_any_name_of_a_file_will_do(
         session.get_one(Upload, received.id).filename = filename
     with transaction(sessions) as session:
         dataset_id = datasets.create(session, tenant, "test", session.get_one(Upload, received.id)).id
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert (dataset.status, dataset.error, dataset.source_filename) == ("ready", None, filename)
 
@@ -123,7 +123,7 @@ def test_a_tenant_without_room_for_the_normalised_archive_is_told(
     with transaction(sessions) as session:
         session.get_one(Tenant, tenant).quota_bytes = tiny_archive.stat().st_size + 10
     objects_before = count_objects(sessions)
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert (dataset.status, dataset.archive_sha256) == ("invalid", None)
     assert [problem["code"] for problem in dataset.problems] == ["quota_exceeded"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy.exc import OperationalError
 
 from masktune_core.errors import ArchitectureError, OutOfGpuMemory, TrainingDiverged
@@ -19,7 +20,7 @@ LOG = tuple(str(n) for n in range(30))
 
 
 def test_what_the_child_says_counts(tmp_path: Path) -> None:
-    told = Failure("training_diverged", "the loss is nan", "finetuning", retryable=False)
+    told = Failure("out_of_gpu_memory", "too large", "finetuning", retryable=False, activity="evaluating")
     write_outcome(tmp_path, told)
     assert read_outcome(tmp_path) == told
     assert classify(Exit.FAILED, tmp_path, log=LOG) == replace(told, log=LOG[-20:]), "with its last words"
@@ -61,11 +62,23 @@ def test_an_error_without_a_log_has_four_fields() -> None:
     [
         (TrainingDiverged("nan"), "training_diverged", False),
         (OutOfGpuMemory("batch"), "out_of_gpu_memory", False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_gpu_memory", False),
+        (RuntimeError("CUDA error: out of memory"), "out_of_gpu_memory", False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "out_of_gpu_memory", False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "out_of_gpu_memory", False),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "out_of_host_memory",
+            False,
+        ),
+        (RuntimeError("something else"), "internal_error", False),
         (ArchitectureError("no"), "architecture_unusable", False),
         (ObjectCorrupt("ab", "cd"), "object_corrupt", False),
         (StoreUnavailable("away"), "store_unavailable", True),
         (OutOfDisk(2, 1), "out_of_disk", True),
         (OSError(errno.ENOSPC, "No space left on device"), "out_of_disk", True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out_of_host_memory", True),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "input_output_error", True),
         (ConnectionResetError("reset"), "input_output_error", True),
         (MemoryError(), "out_of_host_memory", False),
         (OperationalError("SELECT", {}, Exception("gone")), "database_away", True),

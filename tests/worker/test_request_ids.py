@@ -20,7 +20,7 @@ from tests.fixtures.records import make_dataset, make_job
 from worker.context import Context
 from worker.standby import Standby
 from worker.supervisor import run_job
-from worker.validation import check_dataset
+from worker.validation import run_check
 
 # Does what the children do at their start, says one thing, and fails.
 CHILD = """
@@ -75,7 +75,7 @@ def test_a_data_sets_lines_carry_the_request_that_made_it(
         dataset = session.get_one(Dataset, make_dataset(session, tenant, ready=False).id)
         dataset.request_id = REQUEST
     configure_logging(saying.settings, json=True)
-    check_dataset(saying, dataset.id)
+    run_check(saying, dataset.id)
     logged = [line for line in lines(capfd) if line.get("dataset_id") == str(dataset.id)]
     assert {line["event"] for line in logged} >= {"said_by_the_child"}
     assert {line["request_id"] for line in logged} == {REQUEST}

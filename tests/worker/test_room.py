@@ -54,17 +54,19 @@ def test_the_limit_of_the_control_group_counts_and_its_file_cache_does_not(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("stage", "micro_batch", "pass_batch"),
+    ("doing", "micro_batch", "pass_batch"),
     [
+        ("training", 64, 512),
         ("training_erm", 64, 512),
         ("finetuning", 64, 512),
         ("masking", None, 256),
         ("evaluating", None, 256),
+        ("preparing", 64, 256),
         (None, 64, 256),
     ],
 )
-def test_memory_is_saved_where_it_ran_out(stage: str | None, micro_batch: int | None, pass_batch: int) -> None:
-    smaller = need_less_memory(JobConfig(), stage)
+def test_memory_is_saved_where_it_ran_out(doing: str | None, micro_batch: int | None, pass_batch: int) -> None:
+    smaller = need_less_memory(JobConfig(), doing)
     assert smaller is not None
     assert (smaller.runtime.micro_batch, smaller.masking.batch_size) == (micro_batch, pass_batch)
     assert smaller.erm == JobConfig().erm, "the effective batch stays"

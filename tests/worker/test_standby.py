@@ -34,8 +34,13 @@ def standby() -> Iterator[Standby]:
     made.close()
 
 
-def waiting(parent: int | None = None) -> list[psutil.Process]:
-    return [child for child in psutil.Process(parent).children() if ECHO in child.cmdline()]
+def waiting() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if ECHO in command_of(child)]
+
+
+def command_of(child: psutil.Process) -> list[str]:
+    """For a moment after its start a process has no command line yet."""
+    return wait_until(lambda: ["gone"] if child.status() == psutil.STATUS_ZOMBIE else child.cmdline(), 10)
 
 
 def finished(child: Child) -> tuple[int, tuple[str, ...]]:

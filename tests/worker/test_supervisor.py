@@ -141,6 +141,34 @@ def test_out_of_gpu_memory_is_retried_once_with_half_the_micro_batch(
     assert "micro_batch" in job.error["advice"]
 
 
+@pytest.mark.parametrize(
+    ("activity", "changed"),
+    [
+        (None, {"masking.batch_size": [512, 256]}),  # only the last sign tells what it was doing: masking
+        ("training", {"runtime.micro_batch": [None, 64]}),
+        ("evaluating", {"masking.batch_size": [512, 256]}),
+    ],
+)
+def test_only_the_batches_that_were_too_large_are_halved(
+    context: Context,
+    sessions: sessionmaker[Session],
+    make_job: JobMaker,
+    activity: str | None,
+    changed: dict[str, list[int | None]],
+) -> None:
+    code = START + (
+        "from pathlib import Path; from worker.outcome import Failure, write_outcome; from worker.pulse import Pulse\n"
+        "folder = Path(told['work_dir']); Pulse(folder).beat('step 3 of 10', 'masking')\n"
+        f"write_outcome(folder, Failure('out_of_gpu_memory', 'too large', activity={activity!r})); sys.exit(70)"
+    )
+    job_id = make_job()
+    run_job(trained_by(context, code), job_id)
+    told = read_events(sessions, job_id)[-1].data
+    assert (told["error"]["code"], told["error"]["stage"]) == ("out_of_gpu_memory", "masking")
+    assert told["changed"] == changed
+    assert "activity" not in told["error"]
+
+
 def test_a_segfault_is_told_from_a_kill(context: Context, sessions: sessionmaker[Session], make_job: JobMaker) -> None:
     job_id = make_job()
     run_job(trained_by(context, START + "os.kill(os.getpid(), signal.SIGSEGV)"), job_id)

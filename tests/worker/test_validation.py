@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from sqlalchemy.orm import Session, sessionmaker
@@ -40,7 +41,7 @@ from tests.worker.driving import (
 )
 from worker.context import Context
 from worker.supervisor import run_job
-from worker.validation import check_checkpoint, check_dataset
+from worker.validation import run_check
 
 
 def test_a_good_archive_becomes_a_data_set_with_every_image_a_row(
@@ -52,7 +53,7 @@ def test_a_good_archive_becomes_a_data_set_with_every_image_a_row(
     normalised: tuple[Path, IntakeReport],
 ) -> None:
     dataset_id = new_dataset(raw_archive)
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert (dataset.status, dataset.error, dataset.problems) == ("ready", None, [])
     assert dataset.classes == ["0-4", "5-9"]
@@ -86,7 +87,7 @@ def test_any_two_columns_of_celeba_make_a_data_set(
     options = IntakeOptions(celeba=CelebaOptions(target="Smiling", attribute="Blond_Hair"))
     with transaction(sessions) as session:
         dataset_id = datasets.create(session, tenant, "celeba", received, options).id
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert (dataset.status, dataset.layout, dataset.classes) == ("ready", "celeba", ["not Smiling", "Smiling"])
     assert dataset.attributes == [{"name": "Blond_Hair", "values": ["no", "yes"]}]
@@ -102,7 +103,7 @@ def test_a_bad_archive_is_invalid_with_its_problems_and_leaves_nothing(
     bad = _zip(tmp_path / "bad.zip", {"metadata.csv": table, "a.png": b"no image"})
     dataset_id = new_dataset(bad)
     objects_before = count_objects(sessions)
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     dataset = read_dataset(sessions, dataset_id)
     assert (dataset.status, dataset.archive_sha256, dataset.image_count) == ("invalid", None, None)
     assert "missing_file" in {problem["code"] for problem in dataset.problems}
@@ -116,10 +117,36 @@ def test_a_file_that_is_no_archive_is_invalid(
 ) -> None:
     (tmp_path / "holiday.zip").write_bytes(b"not an archive")
     dataset_id = new_dataset(tmp_path / "holiday.zip")
-    check_dataset(context, dataset_id)
+    run_check(context, dataset_id)
     (problem,) = read_dataset(sessions, dataset_id).problems
     assert problem["code"] == "not_an_archive"
     assert read_dataset(sessions, dataset_id).status == "invalid"
+
+
+def test_what_waits_for_its_tenants_turn_is_woken_when_one_has_ended(
+    context: Context,
+    sessions: sessionmaker[Session],
+    new_dataset: Callable[[Path], uuid.UUID],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "a.zip").write_bytes(b"not an archive")
+    first, second = new_dataset(tmp_path / "a.zip"), new_dataset(tmp_path / "a.zip")
+    sent: list[tuple[str, uuid.UUID]] = []
+
+    def send(kind: str, row_id: uuid.UUID) -> bool:
+        sent.append((kind, row_id))
+        return True
+
+    monkeypatch.setattr(context.dispatcher, "send", send)
+    run_check(context, second)
+    assert read_dataset(sessions, first).status == "invalid", "the older one, whoever woke us"
+    assert read_dataset(sessions, second).status == "validating"
+    assert sent == [("dataset", second)]
+    assert read_dataset(sessions, second).dispatched_at is not None
+    run_check(context, second)
+    assert read_dataset(sessions, second).status == "invalid"
+    assert len(sent) == 1
 
 
 def test_a_data_set_deleted_meanwhile_stops_its_intake(
@@ -131,7 +158,7 @@ def test_a_data_set_deleted_meanwhile_stops_its_intake(
 ) -> None:
     dataset_id = new_dataset(raw_archive)
     slow = replace(context, intake=(sys.executable, "-c", SLEEPER + "time.sleep(60)"))
-    thread = threading.Thread(target=check_dataset, args=(slow, dataset_id))
+    thread = threading.Thread(target=run_check, args=(slow, dataset_id))
     thread.start()
     wait_until(lambda: read_dataset(sessions, dataset_id).lease_token)
     with transaction(sessions) as session:
@@ -152,7 +179,7 @@ def test_a_checkpoint_becomes_safetensors_and_a_job_starts_from_it(
     state = build_model("small_cnn", 2).state_dict()
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "mine.pt")
     checkpoint_id = new_checkpoint(tmp_path / "mine.pt")
-    check_checkpoint(context, checkpoint_id)
+    run_check(context, checkpoint_id)
     checkpoint = read_checkpoint(sessions, checkpoint_id)
     assert (checkpoint.status, checkpoint.error, checkpoint.classes) == ("ready", None, None)
     assert checkpoint.content_sha256 is not None
@@ -179,7 +206,7 @@ def test_a_checkpoint_of_a_job_keeps_the_names_of_its_classes(
     job = {"config": JobConfig(), "classes": ("land", "water"), "dataset_sha256": "0" * 64, "role": "masktune"}
     save_checkpoint(tmp_path / "masktune.safetensors", state, **job)  # type: ignore[arg-type]
     checkpoint_id = new_checkpoint(tmp_path / "masktune.safetensors")
-    check_checkpoint(context, checkpoint_id)
+    run_check(context, checkpoint_id)
     checkpoint = read_checkpoint(sessions, checkpoint_id)
     assert (checkpoint.status, checkpoint.classes) == ("ready", ["land", "water"])
     # The safetensors form says so too, so that it may be brought along once more.
@@ -199,7 +226,7 @@ def test_a_checkpoint_of_another_shape_is_invalid_with_the_keys(
     state["stranger"] = state.pop(renamed)
     torch.save(state, tmp_path / "other.pt")
     checkpoint_id = new_checkpoint(tmp_path / "other.pt")
-    check_checkpoint(context, checkpoint_id)
+    run_check(context, checkpoint_id)
     checkpoint = read_checkpoint(sessions, checkpoint_id)
     assert (checkpoint.status, checkpoint.content_sha256) == ("invalid", None)
     assert checkpoint.report == {"missing": [renamed], "unexpected": ["stranger"], "misshapen": []}
@@ -220,5 +247,5 @@ def test_a_pickle_with_code_is_refused(
     torch.save({"weights": _Evil()}, buffer)
     (tmp_path / "evil.pt").write_bytes(buffer.getvalue())
     checkpoint_id = new_checkpoint(tmp_path / "evil.pt")
-    check_checkpoint(context, checkpoint_id)
+    run_check(context, checkpoint_id)
     assert read_checkpoint(sessions, checkpoint_id).status == "invalid"

@@ -163,8 +163,9 @@ def test_the_connection_is_made_to_the_address_that_was_checked(hook: Hook) -> N
 
 
 def test_without_tls_only_allowed_networks_are_called(hook: Hook) -> None:
-    answer = sent("http://public.example/", resolve=lambda host, port: ["8.8.8.8"])
-    assert answer.error == "not called: public.example resolves to 8.8.8.8, to which nothing is sent without TLS"
+    for scheme in ("http", "HTTP", "hTtP"):
+        answer = sent(f"{scheme}://public.example/", resolve=lambda host, port: ["8.8.8.8"])
+        assert answer.error == "not called: public.example resolves to 8.8.8.8, to which nothing is sent without TLS"
 
 
 def test_a_receiver_whose_certificate_is_not_trusted_gets_nothing(hook: Hook) -> None:

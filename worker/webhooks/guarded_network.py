@@ -7,26 +7,15 @@ are not reached at all: httpcore's own default refuses them.
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import httpcore
 
 from persistence.webhook_targets import Network, TargetRefused, is_callable_address, is_within
-
-Resolve = Callable[[str, int], list[str]]
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Addresses of a host, in the order to try them. Raises `httpcore.ConnectError`."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise httpcore.ConnectError(f"{host} cannot be resolved") from error
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+from worker.webhooks.names import Resolve, resolve, resolve_within
 
 
 class GuardedNetwork(httpcore.NetworkBackend):
@@ -48,7 +37,7 @@ class GuardedNetwork(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         """Connect to one of the host's addresses. Raises `TargetRefused` if any of them may not be called."""
-        addresses = self._resolve(host, port)
+        addresses = resolve_within(_within(self._until, timeout), host, port, self._resolve)
         for address in addresses:
             # All of them: a name that mixes public and private addresses is an attempt, not an accident.
             if not is_callable_address(address, self._allowed):

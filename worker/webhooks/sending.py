@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpcore
 from standardwebhooks import Webhook
 
 from persistence.webhook_targets import Network, TargetRefused, check_url
-from worker.webhooks.guarded_network import GuardedNetwork, Resolve, resolve
+from worker.webhooks.guarded_network import GuardedNetwork
+from worker.webhooks.names import Resolve, resolve
 
 SECONDS: Final = 10.0
-"""For a whole message: resolving apart, connecting, TLS, sending, and the head of the answer."""
+"""For a whole message: resolving, connecting, TLS, sending, and the head of the answer."""
 _CONNECT_SECONDS: Final = 5.0
 
 
@@ -47,7 +49,8 @@ def send(
     body = json.dumps(payload, separators=(",", ":")).encode()
     try:
         check_url(url, allowed)
-        network = GuardedNetwork(allowed, plain=url.startswith("http://"), seconds=seconds, resolve=resolve)
+        plain = urlsplit(url).scheme == "http"  # as `check_url` reads it: schemes may be in capitals
+        network = GuardedNetwork(allowed, plain=plain, seconds=seconds, resolve=resolve)
         with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=network, keepalive_expiry=0.0) as pool:
             with pool.stream(
                 "POST",

@@ -11,6 +11,7 @@ from api.web.formats import decimals, percent, points
 from api.web.jobs.fields import fields, text_of
 from api.web.results.figures import Figure, Plain, SplitFigures
 from masktune_core.config import JobConfig
+from persistence.configs import read_what_can_be_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def settings_that_differ(first: Mapping[str, Any], second: Mapping[str, Any]) ->
     """By dotted path, as the submit form shows the values."""
     found = []
     for path in ("preset", *fields()):
-        one, other = (text_of(_at(JobConfig.model_validate(config), path)) for config in (first, second))
+        one, other = (text_of(_at(read_what_can_be_read(config), path)) for config in (first, second))
         if one != other:
             found.append(Setting(path, one or "default", other or "default"))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -24,6 +25,7 @@ from api.web.templates import render
 from api.web.visitors import Changing, Visited, Visitor
 from masktune_core.config import JobConfig
 from persistence import datasets, events, jobs, metrics, stages
+from persistence.configs import read_what_can_be_read
 from persistence.event_types import EventType
 from persistence.tables import Job
 from persistence.transitions import ACTIVE, FINISHED, LEGAL
@@ -89,8 +91,15 @@ def _back(job_id: JobId) -> Response:
     return RedirectResponse(f"/jobs/{job_id}", status_code=303)
 
 
+def _text_of(config: JobConfig, job: Job) -> str:
+    """The configuration in the order of its fields; what this version cannot read, as it was stored."""
+    if config.model_dump(mode="json") == job.config:
+        return config.model_dump_json(indent=2)
+    return json.dumps(job.config, indent=2)
+
+
 def _values(session: Session, visitor: Visitor, job: Job) -> dict[str, Any]:
-    config = JobConfig.model_validate(job.config)
+    config = read_what_can_be_read(job.config)
     spans = stages.of(session, job)
     from_checkpoint = stages.from_checkpoint(job, spans)
     training = [row for row in metrics.list_all(session, job.id) if row.stage != "evaluating"]
@@ -102,6 +111,7 @@ def _values(session: Session, visitor: Visitor, job: Job) -> dict[str, Any]:
         "worker": job.worker,
         "device": (job.manifest or {}).get("device_name") or (started[-1].data.get("device") if started else None),
         "config": config,
+        "config_text": _text_of(config, job),
         "dataset": dataset,
         "steps": timeline(
             spans,

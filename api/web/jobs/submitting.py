@@ -29,6 +29,7 @@ from api.web.templates import render
 from api.web.visitors import Changing, Form, Visited, Visitor
 from masktune_core.config import PRESETS, JobConfig
 from persistence import checkpoints, datasets, jobs
+from persistence.configs import read_what_can_be_read
 from persistence.errors import Conflict, NotFound, QuotaExceeded
 from persistence.settings import Settings
 
@@ -65,7 +66,7 @@ def new_job_page(
     cloned = as_id(clone)
     if cloned is not None:
         job = jobs.get(session, visitor.tenant_id, cloned)
-        config = JobConfig.model_validate(job.config)
+        config = read_what_can_be_read(job.config)
         name, dataset, checkpoint = job.name, str(job.dataset_id or ""), str(job.checkpoint_id or "")
         preset = config.preset or ""
         lost = lost_of(session, job)

@@ -23,8 +23,8 @@ from api.web.report.pictures import choose, drawer, shown
 from api.web.results.page import result_values
 from api.web.templates import environment
 from api.web.visitors import Visited
-from masktune_core.config import JobConfig
 from persistence import datasets, jobs, metrics, stages
+from persistence.configs import read_what_can_be_read
 from persistence.tables import Dataset, Job
 
 router = APIRouter(include_in_schema=False)
@@ -73,7 +73,7 @@ def job_report(
 
 
 def _context(session: Session, job: Job, dataset: Dataset | None) -> dict[str, Any]:
-    config = JobConfig.model_validate(job.config)
+    config = read_what_can_be_read(job.config)
     training = [row for row in metrics.list_all(session, job.id) if row.stage != "evaluating"]
     spans = stages.of(session, job)
     return {
