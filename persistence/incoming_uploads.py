@@ -87,11 +87,7 @@ def list_page(
 
 
 def become(session: Session, incoming: IncomingUpload, sha256: str, size: int, ttl: timedelta) -> Upload:
-    """Every byte is there and the object is in the store: the upload of the same id. The row must be locked.
-
-    Let `objects.hold` follow: the object may have been released since it was put.
-    """
-    objects.register(session, sha256, size)
+    """Every byte is there: the upload of the same id. Its row must be locked, and the object's (`objects.refer`)."""
     upload = Upload(
         id=incoming.id,
         tenant_id=incoming.tenant_id,

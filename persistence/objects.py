@@ -1,7 +1,7 @@
 """Which objects the store should hold: registered by whoever refers to them, marked once nothing refers to them.
 
-Putting and registering an object are two steps: bytes first, then, in one transaction, the object's row and the row
-that refers to it. Who comes to a row that nothing refers to clears its mark, and so has the whole grace again.
+Bytes are put first, then the object's row is made (`hold`), then the row that refers to it (`refer`). Who comes to a
+row that nothing refers to clears its mark, and so has the whole grace again.
 
 An object's bytes lie under a generation, nearly always 0. How a deletion that comes late is kept from hitting bytes
 that are needed again is in `deletions`.
@@ -10,14 +10,16 @@ that are needed again is in `deletions`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from persistence import deletions
+from persistence.database import transaction
 from persistence.deletions import Deletion
 from persistence.errors import ObjectMissing, StoreUnavailable
 from persistence.store import ObjectStore, Stored
@@ -38,7 +40,7 @@ def register(session: Session, sha256: str, size: int) -> int:
     """Note that the store holds this object; returns the generation that its bytes must lie under.
 
     Its row stays locked until the transaction ends, so that it cannot go before the row that refers to it is there.
-    Whether the bytes do lie there is for the caller to see: see `hold`.
+    Whether the bytes do lie there is for the caller to see, as `hold` does.
     """
     generation = session.scalars(
         insert(StoredObject)
@@ -58,27 +60,63 @@ def register(session: Session, sha256: str, size: int) -> int:
     return generation
 
 
-def hold(
-    session: Session, store: ObjectStore, stored: Stored, *, put_again: Callable[[], object] | None = None
-) -> None:
-    """Register an object that was just put, and see to it that its bytes lie where they must.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An object with a row of its own, and bytes where that row says. `refer` to it before it is released again."""
 
-    Where they were taken away since then they are put once more, if the caller knows how. Raises `StoreUnavailable`
-    when they are gone nonetheless: the client has to send them again.
+    sha256: str
+    size: int
+    generation: int
+
+
+def hold(sessions: sessionmaker[Session], store: ObjectStore, stored: Stored) -> Held:
+    """Register an object that was just put, in a transaction of its own, and see that its bytes lie where they must.
+
+    The store is asked while no transaction is open: it may keep one waiting. Raises `StoreUnavailable` when the bytes
+    were taken away at this very moment: put them again.
     """
-    generation = register(session, stored.sha256, stored.size)
+    with transaction(sessions) as session:
+        generation = register(session, stored.sha256, stored.size)
+    _see_to(store, stored, generation, None)
+    return Held(stored.sha256, stored.size, generation)
+
+
+def refer(session: Session, held: Held) -> None:
+    """Lock the row of a held object, in the transaction that makes the row which refers to it.
+
+    Raises `StoreUnavailable` when it was released after all, since nobody had referred to it for so long.
+    """
+    found = session.scalar(
+        update(StoredObject)
+        .where(StoredObject.sha256 == held.sha256, StoredObject.generation == held.generation)
+        .values(unreferenced_since=None)
+        .returning(StoredObject.sha256)
+    )
+    if found is None:
+        raise StoreUnavailable(f"object {held.sha256} was taken away before anything referred to it: send it again")
+
+
+def hold_here(session: Session, store: ObjectStore, stored: Stored, put_again: Callable[[], object]) -> None:
+    """The same in one transaction, for a worker, in whose way nobody is while a store keeps it waiting.
+
+    Bytes that were taken away since they were put are put again.
+    """
+    _see_to(store, stored, register(session, stored.sha256, stored.size), put_again)
+
+
+def _see_to(store: ObjectStore, stored: Stored, generation: int, put_again: Callable[[], object] | None) -> None:
     if store.exists(stored.sha256, generation):
         return
-    if put_again is not None:
-        put_again()
-        if generation == 0:
-            return
     try:
         store.promote(stored.sha256, generation)
     except ObjectMissing as error:
-        raise StoreUnavailable(
-            f"an older copy of object {stored.sha256} was deleted at this moment, and this one with it: send it again"
-        ) from error
+        if put_again is None:
+            raise StoreUnavailable(
+                f"an older copy of object {stored.sha256} was deleted just now, and this one with it: send it again"
+            ) from error
+        put_again()
+        if generation:
+            store.promote(stored.sha256, generation)
 
 
 def mark(session: Session, limit: int = 1000) -> int:

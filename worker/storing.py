@@ -30,5 +30,5 @@ class Storing:
     def register(self, session: Session) -> Stored:
         """Lock the object's row against removal. Bytes that were removed since `put` are put again."""
         stored = self._stored if self._stored is not None else self.put()
-        objects.hold(session, self._store, stored, put_again=lambda: self._store.put_file(self._path))
+        objects.hold_here(session, self._store, stored, lambda: self._store.put_file(self._path))
         return stored

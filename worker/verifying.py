@@ -118,9 +118,9 @@ def _finish(context: Context, claim: Claim, end: _Verified) -> None:
         assembled.publish(end.area, upload.id, end.found, end.sha256, lambda: None)
 
     def finish(session: Session) -> None:
+        # It may have been released since it was published, if the database was away for long.
+        objects.hold_here(session, context.store, Stored(end.sha256, end.found.size), publish)
         verifications.finish(session, upload.id, claim.token, end.sha256, end.found.size, ttl)
-        # Registered, it cannot be released any more. Before, it may have been, if the database was away for long.
-        objects.hold(session, context.store, Stored(end.sha256, end.found.size), put_again=publish)
 
     persist(context.sessions, finish, give_up=context.stopping)
     _log.info("upload_verified", sha256=end.sha256, size=end.found.size)

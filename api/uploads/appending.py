@@ -81,9 +81,10 @@ class Appending:
             # Somebody discarded it under our hands: it was deleted, or has expired.
             raise UploadSuperseded(self.upload_id) from None
         assert stored is not None
+        held = objects.hold(self._services.sessions, self._services.store, stored)
         with transaction(self._services.sessions) as session:
+            objects.refer(session, held)
             incoming_turns.complete(session, self.upload_id, self.turn.token, stored.sha256, stored.size, self._ttl)
-            objects.hold(session, self._services.store, stored)
         discard(self._services, self.upload_id, self._multipart_id)
 
     def _hand_over(self, kept: Kept) -> None:

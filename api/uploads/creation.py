@@ -140,6 +140,7 @@ def _known(services: Services, tenant_id: UUID, wanted: UploadCreate, sha256: st
 def _empty(services: Services, tenant_id: UUID, wanted: UploadCreate, ttl: timedelta) -> UploadRead:
     with services.store.writer() as writer:
         stored = writer.commit()
+    held = objects.hold(services.sessions, services.store, stored)
     with transaction(services.sessions) as session:
-        objects.hold(session, services.store, stored)
+        objects.refer(session, held)
         return UploadRead.of(uploads.create(session, tenant_id, wanted.filename, stored.sha256, stored.size, ttl))

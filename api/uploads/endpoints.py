@@ -90,8 +90,9 @@ async def create_upload(
 
 def _record(services: Services, tenant_id: UUID, filename: str, stored: Stored) -> UploadRead:
     ttl = timedelta(hours=services.settings.upload_ttl_hours)
+    held = objects.hold(services.sessions, services.store, stored)
     with transaction(services.sessions) as session:
-        objects.hold(session, services.store, stored)
+        objects.refer(session, held)
         made = uploads.create(session, tenant_id, filename, stored.sha256, stored.size, ttl)
         # Asked before, but many may have been let in since then. Of what is refused here the bytes are swept later:
         # by now they may be those of somebody else's upload, too.

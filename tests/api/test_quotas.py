@@ -73,13 +73,13 @@ class TestQuota:
         """Each is let in before the first is recorded."""
         self.limited(sessions, quota_bytes=500)
         at_the_door = threading.Barrier(8)
-        register = objects.register
+        refer = objects.refer
 
-        def register_together(session: Session, sha256: str, size: int) -> int:
+        def refer_together(session: Session, held: objects.Held) -> None:
             at_the_door.wait(20)
-            return register(session, sha256, size)
+            refer(session, held)
 
-        monkeypatch.setattr(objects, "register", register_together)
+        monkeypatch.setattr(objects, "refer", refer_together)
         with serving(settings) as (url, _), httpx.Client(base_url=url, timeout=30) as client:
             headers = {"Authorization": f"Bearer {key}"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,7 +13,8 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from persistence import incoming_uploads
+from api import cookies
+from persistence import browser_sessions, incoming_uploads
 from persistence.database import transaction
 from persistence.errors import StoreUnavailable
 from persistence.settings import Settings
@@ -22,8 +24,11 @@ from persistence.tables import Upload
 from tests.api.conftest import serving
 from tests.api.seeds import Seeds
 from tests.api.tus import TUS
+from tests.web.results import job_with_result
 
 MANY = 51  # more than the API has threads, connections, or turns
+_OTHERS = hashlib.sha256(b"x").hexdigest()
+"""What others ask the store about, who are answered."""
 Request = dict[str, Any]
 
 
@@ -37,7 +42,9 @@ def held_up(
     """
     released = threading.Event()
 
-    def hang(*_: object, **__: object) -> Any:
+    def hang(*arguments: object, **_: object) -> Any:
+        if arguments[1:2] == (_OTHERS,):
+            return True
         released.wait(30)
         raise StoreUnavailable("the object store does not answer")
 
@@ -93,3 +100,14 @@ def test_the_beginnings_of_uploads_and_their_ends(
     with transaction(sessions) as session:
         assert incoming_uploads.list_page(session, seeds.tenant_id, "receiving").rows == []
     assert seeds.uploads_left() == 1 + 3, "those before, and those that were sent meanwhile"
+
+
+def test_pages_that_show_what_a_job_found(
+    held_up: Callable[[list[Request]], set[tuple[str, int]]], seeds: Seeds, sessions: sessionmaker[Session]
+) -> None:
+    first, second = job_with_result(seeds), job_with_result(seeds)
+    with transaction(sessions) as session:
+        _, token = browser_sessions.create(session, seeds.tenant_id, None)
+    paths = (f"/jobs/{first}", f"/jobs/{first}/report", f"/compare?job={first}&job={second}")
+    headers = {"Cookie": f"{cookies.SESSION}={token}", "Accept": "text/html"}
+    assert held_up([{"method": "GET", "url": path, "headers": headers} for path in paths]) == {("GET", 503)}

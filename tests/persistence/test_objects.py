@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -34,8 +35,13 @@ def put(store: ObjectStore, data: bytes) -> Stored:
 
 def upload_of(session: Session, store: ObjectStore, stored: Stored) -> Upload:
     """An upload that refers to what was just put."""
-    objects.hold(session, store, stored)
+    objects.hold_here(session, store, stored, gone)
     return uploads.create(session, make_tenant(session), "a.zip", stored.sha256, stored.size, HOUR)
+
+
+def gone() -> None:
+    """Where bytes were taken away, they cannot be put again."""
+    raise StoreUnavailable("send it again")
 
 
 def released(session: Session, sha256: str) -> bool:
@@ -126,11 +132,11 @@ def test_the_grace_begins_with_the_loss_of_the_last_reference_however_old_the_ob
 
 def test_who_registers_an_object_again_gives_it_the_whole_grace_again(session: Session, store: ObjectStore) -> None:
     stored = put(store, b"again")
-    objects.hold(session, store, stored)
+    objects.hold_here(session, store, stored, gone)
     objects.mark(session)
     session.execute(text("UPDATE objects SET unreferenced_since = now() - interval '2 hours'"))
     assert list(objects.unreferenced(session, HOUR)) == [stored.sha256]
-    objects.hold(session, store, stored)
+    objects.hold_here(session, store, stored, gone)
     objects.mark(session)
     assert objects.unreferenced(session, HOUR) == []
     assert objects.release(session, stored.sha256, grace=HOUR) is None
@@ -154,7 +160,7 @@ def test_an_object_cannot_be_released_between_registration_and_reference(
         objects.register(session, stored.sha256, stored.size)
         objects.mark(session)
     with transaction(sessions) as using:
-        objects.hold(using, store, stored)
+        objects.hold_here(using, store, stored, gone)
         with transaction(sessions) as releasing:
             assert objects.mark(releasing) == 0
             assert objects.release(releasing, stored.sha256, grace=NOW) is None
@@ -204,13 +210,23 @@ def test_concurrent_use_and_release_never_lose_bytes_that_are_referred_to(
     sha256 = put(store, data).sha256
     barrier = threading.Barrier(4)
 
-    def use() -> None:
+    def refer_here() -> Upload:
+        stored = put(store, data)
+        with transaction(sessions) as session:
+            return upload_of(session, store, stored)
+
+    def refer_in_two_steps() -> Upload:
+        held = objects.hold(sessions, store, put(store, data))
+        with transaction(sessions) as session:
+            objects.refer(session, held)
+            return uploads.create(session, make_tenant(session), "a.zip", held.sha256, held.size, HOUR)
+
+    def use(refer: Callable[[], Upload]) -> None:
         barrier.wait()
         for _ in range(8):
             while True:
-                stored = put(store, data)
-                with suppress(StoreUnavailable), transaction(sessions) as session:
-                    upload = upload_of(session, store, stored)
+                with suppress(StoreUnavailable):
+                    upload = refer()
                     break
             for _ in range(3):
                 assert store.read_range(sha256, 0, len(data)) == data
@@ -225,7 +241,7 @@ def test_concurrent_use_and_release_never_lose_bytes_that_are_referred_to(
                 deletions.delete_orphan(sessions, store, info, grace=NOW)
 
     with ThreadPoolExecutor(4) as pool:
-        work: list[Callable[[], None]] = [use, use, release, release]
+        work: list[Callable[[], None]] = [partial(use, refer_here), partial(use, refer_in_two_steps), release, release]
         for future in [pool.submit(each) for each in work]:
             future.result(60)
 
@@ -240,3 +256,27 @@ def test_a_job_that_is_deleted_lets_its_files_go(session: Session, store: Object
     assert not released(session, stored.sha256)
     jobs.delete(session, job.tenant_id, job.id)
     assert released(session, stored.sha256)
+
+
+def test_what_was_released_before_anybody_referred_to_it_cannot_be_referred_to(
+    sessions: sessionmaker[Session], store: ObjectStore
+) -> None:
+    held = objects.hold(sessions, store, put(store, b"forgotten"))
+    assert release_objects(sessions, store, NOW)[0] == 1
+    with pytest.raises(StoreUnavailable, match="send it again"), transaction(sessions) as session:
+        objects.refer(session, held)
+
+
+def test_a_store_is_asked_for_new_bytes_without_a_transaction(
+    sessions: sessionmaker[Session], store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = put(store, b"new")
+
+    def exists(*_: object) -> bool:
+        with transaction(sessions) as session:
+            idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in %'"
+            assert session.scalar(text(idle)) == 0
+        return True
+
+    monkeypatch.setattr(type(store), "exists", exists)
+    objects.hold(sessions, store, stored)

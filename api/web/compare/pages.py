@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from api.services import services_of
 from api.transactions import Transaction
 from api.web.choices import MOST, with_named
 from api.web.compare.view import areas, paired, settings_that_differ, unshared
 from api.web.cursors import Cursor, as_id, given
 from api.web.results.figures import split_figures
-from api.web.results.reading import read_result
+from api.web.results.reading import Result, read_results
 from api.web.templates import render
 from api.web.visitors import Visited, Visitor
 from persistence import datasets, differences, jobs
@@ -29,8 +29,22 @@ TwoJobs = Annotated[list[Cursor], Query(max_length=20)]
 After = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 
 
+async def _results_of(request: Request, job: TwoJobs = []) -> Mapping[UUID, Result]:  # noqa: B006 - FastAPI copies it
+    wanted = [id_ for id_ in map(as_id, job) if id_ is not None]
+    return await read_results(request, wanted) if len(wanted) == 2 else {}
+
+
+Results = Annotated[Mapping[UUID, Result], Depends(_results_of)]
+
+
 @router.get("/compare")
-def compare_page(request: Request, session: Transaction, visitor: Visited, job: TwoJobs = []) -> Response:  # noqa: B006 - FastAPI copies the default
+def compare_page(
+    request: Request,
+    results: Results,
+    session: Transaction,
+    visitor: Visited,
+    job: TwoJobs = [],  # noqa: B006 - FastAPI copies the default
+) -> Response:
     """Metrics of two jobs side by side; with fewer or more than two, a form to choose them."""
     finished = jobs.list_page(session, visitor.tenant_id, status="succeeded", limit=MOST).rows
     wanted = [jobs.get(session, visitor.tenant_id, id_) for id_ in map(as_id, job) if id_ is not None]
@@ -40,7 +54,7 @@ def compare_page(request: Request, session: Transaction, visitor: Visited, job: 
         "pair": None,
     }
     if len(wanted) == 2:
-        values |= _pair(session, visitor, request, wanted[0], wanted[1])
+        values |= _pair(session, visitor, wanted, [results.get(job.id) for job in wanted])
     return render(request, "compare/page.html", **values)
 
 
@@ -79,9 +93,8 @@ def _job(session: Session, visitor: Visitor, text: str) -> Job:
     return jobs.get(session, visitor.tenant_id, as_id(text) or UUID(int=0))
 
 
-def _pair(session: Session, visitor: Visitor, request: Request, first: Job, second: Job) -> dict[str, Any]:
-    store = services_of(request).store
-    results = [read_result(session, store, job) for job in (first, second)]
+def _pair(session: Session, visitor: Visitor, pair: Sequence[Job], results: Sequence[Result | None]) -> dict[str, Any]:
+    first, second = pair
     figures = [split_figures(result) if result else [] for result in results]
     found = [areas(result) if result else {} for result in results]
     hashes = [(job.manifest or {}).get("dataset_sha256") for job in (first, second)]

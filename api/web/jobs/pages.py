@@ -13,7 +13,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from api.ids import JobId
 from api.jobs.endpoints import cancel_job, pause_job, resume_job
 from api.jobs.reading import shown
-from api.services import services_of
 from api.transactions import Transaction
 from api.web.insight.pages import insight_values
 from api.web.jobs.curves import curves
@@ -21,6 +20,7 @@ from api.web.jobs.live_part import PARTS
 from api.web.jobs.log import line
 from api.web.jobs.timeline import timeline
 from api.web.results.page import result_values
+from api.web.results.reading import ResultOfJob
 from api.web.templates import render
 from api.web.visitors import Changing, Visited, Visitor
 from masktune_core.config import JobConfig
@@ -36,13 +36,13 @@ _LOG_LINES = 200
 
 
 @router.get("/jobs/{job_id}")
-def job_page(request: Request, session: Transaction, visitor: Visited, job_id: JobId) -> Response:
+def job_page(request: Request, result: ResultOfJob, session: Transaction, visitor: Visited, job_id: JobId) -> Response:
     """What the job found, or how it goes."""
     job = jobs.get(session, visitor.tenant_id, job_id)
     values = _values(session, visitor, job)
     values["event_types"] = get_args(EventType)
     if job.status == "succeeded":
-        values |= result_values(session, services_of(request).store, job, values["dataset"])
+        values |= result_values(session, result, job, values["dataset"])
         values |= insight_values(session, job)
     return render(request, "jobs/page.html", **values)
 

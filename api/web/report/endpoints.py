@@ -21,6 +21,7 @@ from api.web.jobs.timeline import NAMES
 from api.web.report.insight import report_insight
 from api.web.report.pictures import choose, drawer, shown
 from api.web.results.page import result_values
+from api.web.results.reading import ResultOfJob
 from api.web.templates import environment
 from api.web.visitors import Visited
 from persistence import datasets, jobs, metrics, stages
@@ -36,6 +37,7 @@ Indices = Annotated[list[Annotated[int, Query(ge=0, le=2**31 - 1)]], Query(max_l
 @router.get("/jobs/{job_id}/report")
 def job_report(
     request: Request,
+    result: ResultOfJob,
     session: Transaction,
     visitor: Visited,
     job_id: JobId,
@@ -50,7 +52,7 @@ def job_report(
         raise ApiError("job_not_finished", f"Job {job.id} is {job.status}; a report is made of one that succeeded.")
     services = services_of(request)
     dataset = datasets.get(session, visitor.tenant_id, job.dataset_id) if job.dataset_id else None
-    values = result_values(session, services.store, job, dataset)
+    values = result_values(session, result, job, dataset)
     split = values["headline"].split if values.get("headline") else None
     values |= _context(session, job, dataset)
     values |= report_insight(session, services.store, job)

@@ -10,16 +10,14 @@ from sqlalchemy.orm import Session
 from api.web.results.figures import headline, split_figures
 from api.web.results.mistakes import MOST_IN_A_TABLE
 from api.web.results.names import after_name
-from api.web.results.reading import read_result
+from api.web.results.reading import Result
 from api.web.results.rejecting import rejecting
 from persistence import artifacts
-from persistence.store import ObjectStore
 from persistence.tables import Dataset, Job
 
 
-def result_values(session: Session, store: ObjectStore, job: Job, dataset: Dataset | None) -> dict[str, Any]:
+def result_values(session: Session, result: Result | None, job: Job, dataset: Dataset | None) -> dict[str, Any]:
     """Values for `results/*.html`; `result` is None when there is no file to show."""
-    result = read_result(session, store, job)
     found = artifacts.list_all(session, job.id)
     values: dict[str, Any] = {
         "result": result,
@@ -40,7 +38,7 @@ def result_values(session: Session, store: ObjectStore, job: Job, dataset: Datas
     return values
 
 
-def class_names(result: dict[str, Any] | None, dataset: Dataset | None) -> list[str]:
+def class_names(result: Result | None, dataset: Dataset | None) -> list[str]:
     """Names of the classes: the data set's, or, once that is deleted, the result's own."""
     if dataset is not None:
         return list(dataset.classes)
