@@ -185,7 +185,7 @@ def test_only_what_was_hashed_is_copied(area: MultipartArea, s3_bucket: str, mon
 def test_a_large_upload_is_copied_in_parts_all_of_them_of_what_was_hashed(
     area: MultipartArea, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assembled, "_COPY", TransferConfig(multipart_threshold=2**20, multipart_chunksize=5 * 2**20))
+    monkeypatch.setattr(assembled, "COPY", TransferConfig(multipart_threshold=2**20, multipart_chunksize=5 * 2**20))
     content = os.urandom(2**20) * 12
     area.client.put_object(Bucket=s3_bucket, Key=area.key(NAME), Body=content)
     found, conditions, signs = assembled.find(area, NAME), list[str](), list[int]()
