@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.calibration import calibration_curve
 from torch import Tensor, nn
 
 from masktune_core.data.dataset import Dataset
@@ -107,6 +106,8 @@ def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: 
 
     Accuracy and mean confidence of the bins are scikit-learn's `calibration_curve`. `confidence` (N,) in [0, 1].
     """
+    from sklearn.calibration import calibration_curve  # here, for it takes as long to load as torch
+
     accuracy, mean = calibration_curve(correct, confidence, n_bins=bins, strategy="uniform")
     inner_edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
     counts = np.bincount(np.searchsorted(inner_edges, confidence), minlength=bins)  # the curve's bins: (low, high]

@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans
 
 Floats = npt.NDArray[np.float32]
 
@@ -86,6 +85,8 @@ def _split(points: npt.NDArray[np.float64], seed: int) -> list[npt.NDArray[np.in
     most = min(_MOST, len(points) // _LEAST_IMAGES, len(np.unique(points, axis=0)))
     if most < 2:
         return [np.arange(len(points))]
+    from sklearn.cluster import KMeans  # here, for it takes as long to load as torch
+
     labels = KMeans(n_clusters=most, n_init=4, random_state=seed).fit_predict(points)
     parts = (np.flatnonzero(labels == number) for number in range(most))
     return [rows for rows in parts if len(rows)]

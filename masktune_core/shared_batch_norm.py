@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+if TYPE_CHECKING:
+    # Else it is loaded where it is used: it takes as long to load as torch, and the small networks do without.
+    from timm.layers.norm_act import BatchNormAct2d
 
 
 class Group(Protocol):
@@ -81,7 +85,7 @@ def share_batch_norm(model: nn.Module, group: Callable[[], Group | None]) -> nn.
     Other modules are the same objects. Returns the model, which is a new one only if it is itself a normalisation.
     """
     if isinstance(model, _BatchNorm):
-        return SharedBatchNormAct(model, group) if isinstance(model, BatchNormAct2d) else SharedBatchNorm(model, group)
+        return SharedBatchNormAct(model, group) if _acts(model) else SharedBatchNorm(model, group)
     for name, child in model.named_children():
         setattr(model, name, share_batch_norm(child, group))
     return model
@@ -90,8 +94,16 @@ def share_batch_norm(model: nn.Module, group: Callable[[], Group | None]) -> nn.
 def synchronise_batch_norm(model: nn.Module, device: torch.device, world: Group) -> nn.Module:
     """`model` with every batch normalisation replaced by one over the processes of `world`, on GPUs by torch's own."""
     if device.type == "cuda":
+        from timm.layers.norm_act import convert_sync_batchnorm
+
         return cast("nn.Module", convert_sync_batchnorm(model))  # type: ignore[no-untyped-call]  # timm's own
     return share_batch_norm(model, lambda: world)
+
+
+def _acts(norm: _BatchNorm) -> TypeGuard[BatchNormAct2d]:
+    """Whether it is timm's, with an activation: then timm is loaded."""
+    timm = sys.modules.get("timm.layers.norm_act")
+    return timm is not None and isinstance(norm, timm.BatchNormAct2d)
 
 
 class _Normalise(torch.autograd.Function):

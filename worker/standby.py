@@ -11,6 +11,7 @@ import structlog
 
 from worker.child import Child
 from worker.devices import Device
+from worker.trainer import WAITS
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +38,7 @@ class Standby:
             if self._closed or len(waiting) >= self._slots[device]:
                 return
             try:
-                child = Child(self._trainer, environment=device.environment())
+                child = Child(self._trainer, environment={**device.environment(), WAITS: "1"})
             except OSError as error:  # no process to be had; the next attempt says so, if it is still true then
                 _log.warning("no_standby_trainer", device=device.name, error=str(error))
                 return

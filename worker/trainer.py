@@ -6,8 +6,13 @@ import faulthandler
 import os
 import signal
 import sys
+from importlib import import_module
+from typing import Final
 
 from worker import lifeline
+
+WAITS: Final = "MASKTUNE_TRAINER_WAITS"
+"""Set for a trainer that is started before there is a job."""
 
 
 def main() -> int:
@@ -16,6 +21,11 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1)  # Prints all threads' stacks, also while one is stuck in a library.
     # Imported late: the first line ties this process to its parent before seconds go into loading torch.
     from worker.training import run_attempt
+
+    if os.environ.get(WAITS):
+        # Loaded by the runs that need them when they do, which is late or never; now there is time.
+        for name in ("sklearn.calibration", "sklearn.cluster", "timm"):
+            import_module(name)
 
     specification = lifeline.receive()
     return run_attempt(specification)
