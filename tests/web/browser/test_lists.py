@@ -11,6 +11,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.web.browser.conftest import Watched
 from tests.web.browser.stack import Stack
+from tests.web.browser.waiting import wait_for
 
 Open = Callable[..., BrowserContext]
 HTMX_IS_THERE = "() => window.htmx && document.readyState === 'complete'"
@@ -21,7 +22,7 @@ def test_a_row_that_asks_again_keeps_the_focus_until_its_job_has_ended(
 ) -> None:
     page.clock.install()
     page.goto(f"{stack.url}/jobs?name=under")
-    page.wait_for_function(HTMX_IS_THERE)
+    wait_for(page, HTMX_IS_THERE)
     link = page.get_by_role("link", name="Under way")
     link.focus()
     address = f"{stack.url}/jobs/{running_job}/row"
@@ -43,7 +44,7 @@ def test_a_row_goes_on_asking_after_a_failure_and_complains_once(
     watched.allow("ERR_FAILED|htmx:")
     page.clock.install()
     page.goto(f"{stack.url}/jobs?name=under")
-    page.wait_for_function(HTMX_IS_THERE)
+    wait_for(page, HTMX_IS_THERE)
     address = f"{stack.url}/jobs/{running_job}/row"
     page.route(address, lambda route: route.abort())
     for _ in range(2):
@@ -63,7 +64,7 @@ def test_a_row_goes_when_its_job_was_deleted(
     gone = stack.twin(running_job, status="running", name="Under the axe")
     page.clock.install()
     page.goto(f"{stack.url}/jobs?name=under")
-    page.wait_for_function(HTMX_IS_THERE)
+    wait_for(page, HTMX_IS_THERE)
     expect(page.locator(f"#row-{gone}")).to_be_visible()
     stack.set_status(gone, "cancelled")
     stack.client.delete(f"/v1/jobs/{gone}").raise_for_status()

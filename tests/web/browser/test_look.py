@@ -12,6 +12,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.web.browser.conftest import SCREENSHOTS, Watched
 from tests.web.browser.stack import Stack
+from tests.web.browser.waiting import wait_for
 
 AXE = (Path(__file__).parents[1] / "vendor" / "axe.min.js").read_text(encoding="utf-8")
 EVERYTHING: dict[str, object] = {
@@ -98,7 +99,7 @@ def load_pictures(page: Page) -> None:
     # Not until the network is idle: a page that follows a job never is.
     expect(page.locator("[aria-busy], .htmx-request")).to_have_count(0)
     page.evaluate("document.querySelectorAll('img[loading=lazy]').forEach((image) => { image.loading = 'eager'; })")
-    page.wait_for_function("() => [...document.images].every((image) => image.complete || !image.getAttribute('src'))")
+    wait_for(page, "() => [...document.images].every((image) => image.complete || !image.getAttribute('src'))")
 
 
 @pytest.mark.parametrize(("scheme", "rules"), [("light", EVERYTHING), ("dark", CONTRAST)])

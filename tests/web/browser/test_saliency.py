@@ -17,6 +17,7 @@ from persistence.database import transaction
 from tests.web.browser.conftest import SCREENSHOTS
 from tests.web.browser.stack import Stack
 from tests.web.browser.test_look import PHONE, violations
+from tests.web.browser.waiting import wait_for
 
 Open = Callable[..., BrowserContext]
 
@@ -308,7 +309,7 @@ def test_without_the_data_set_masks_and_maps_are_still_to_be_seen(
     expect(page.locator("#sample-dialog")).to_be_visible()
     expect(page.locator("#sample-dialog [data-picture]")).to_have_count(3)
     drawn = "[...document.querySelectorAll('#sample-dialog [data-picture]')].every((image) => image.naturalWidth)"
-    page.wait_for_function(drawn)
+    wait_for(page, drawn)
     expect(page.locator("img.overlay").first).to_have_css("opacity", "1")
     expect(page.get_by_text("The image was deleted with its data set")).to_be_visible()
     assert violations(page) == []

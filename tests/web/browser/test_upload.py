@@ -12,6 +12,7 @@ from tests.masktune_core.archives import zip_bytes
 from tests.masktune_core.downloads import celeba
 from tests.web.browser.conftest import Watched
 from tests.web.browser.stack import Stack
+from tests.web.browser.waiting import wait_for
 
 DROP = """
 ([encoded, name]) => {
@@ -57,7 +58,7 @@ def test_a_dropped_archive_becomes_a_data_set_although_the_connection_breaks(
     expect(page.locator(".badge").first).to_have_text("ready")
     tiles = page.locator("#tiles img")
     expect(tiles).to_have_count(60)
-    page.wait_for_function("[...document.querySelectorAll('#tiles img')].some((image) => image.naturalWidth === 28)")
+    wait_for(page, "[...document.querySelectorAll('#tiles img')].some((image) => image.naturalWidth === 28)")
     page.get_by_role("combobox", name="Split").select_option("test:biased")
     expect(page.locator("#tiles li").first).to_contain_text("square=")
     page.get_by_role("combobox", name="Class").select_option("5-9")
