@@ -35,7 +35,7 @@ browser: $(STAMP) ## Find a Chromium for the browser tests, or install one
 # Without a browser its tests fail, with the way out in the message; all others still run.
 test: $(STAMP) ## Run all tests
 	-@$(MAKE) --no-print-directory browser
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --durations=25 $(ARGS)
+	$(BIN)/python -m pytest --durations=25 $(ARGS)
 
 check: $(STAMP) ## Lint, types, import boundaries, migrations match the models
 	$(BIN)/ruff check .

@@ -78,12 +78,9 @@ def test_other_files_are_no_archives(tmp_path: Path, content: bytes) -> None:
     assert refused(tmp_path, content)[0].code == "not_an_archive"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [zip_bytes({}), tar_bytes({}), tar_bytes({}, "w:gz"), tar_bytes({}, "w:zst")],
-    ids=["zip", "tar", "tar.gz", "tar.zst"],
-)
-def test_an_empty_archive_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("mode", [None, "w", "w:gz", "w:zst"])
+def test_an_empty_archive_is_refused_by_name(tmp_path: Path, mode: str | None) -> None:
+    content = tar_bytes({}, mode) if mode else zip_bytes({})
     assert codes(refused(tmp_path, content)) == [("archive_empty", "birds.zip")]
 
 

@@ -85,10 +85,11 @@ def test_the_whole_log_is_there_however_long_it_is(
     monkeypatch.setattr("api.web.jobs.pages._LOG_LINES", 3)
     job_id = seeds.job()
     for number in range(1, 10):
-        seeds.event(job_id, "job.warning", {"code": "odd", "message": f"warning\nnumber {number}"})
+        seeds.event(job_id, "job.warning", {"code": "odd", "message": f"warning\nof turn {number}"})
     page = visitor.get(f"/jobs/{job_id}").text
     assert "from event 8 on" in page
-    assert "number 6" not in page
+    assert "of turn 7" in page
+    assert "of turn 6" not in page
     [address] = re.findall(r'<a class="small" id="log-whole" href="([^"]+)" download>All of it', page)
     answer = visitor.get(address)
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
@@ -96,7 +97,7 @@ def test_the_whole_log_is_there_however_long_it_is(
     lines = answer.text.splitlines()
     assert [int(line[:6]) for line in lines] == list(range(1, 11))
     assert re.fullmatch(r" {5}1  \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z  Queued", lines[0])
-    assert lines[-1].endswith("  warning number 9 (odd)")
+    assert lines[-1].endswith("  warning of turn 9 (odd)")
 
 
 def test_nobody_else_reads_the_log(visitor: TestClient, seeds: Seeds, make_link: Callable[[str], str]) -> None:
