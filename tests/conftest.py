@@ -16,7 +16,7 @@ _TOGETHER = "tests/web/browser/"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes run the tests (see CONTRIBUTING), each takes whole files: much is made once for a file."""
+    """Where several processes run the tests, each takes whole files: much is made once for a file."""
     for item in items:
         file = item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(_TOGETHER if file.startswith(_TOGETHER) else file))
