@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import torch
@@ -42,14 +42,15 @@ def run(
     config: JobConfig,
     dataset: Dataset,
     *,
-    work_dir: Path,
+    work_dir: Path | None = None,
     callbacks: Callbacks | None = None,
     resume: Path | None = None,
     initial_state: Mapping[str, Tensor] | None = None,
 ) -> Result:
     """Run a MaskTune job on `dataset` (arXiv 2210.00055, section 3).
 
-    `work_dir` takes masks, resume points (`resume/`) and the final files (`out/`). `resume` goes on from a resume point
+    `work_dir` takes masks, resume points (`resume/`) and the final files (`out/`); by default it is a new folder among
+    the system's temporary files, which stays, as `Result.artifacts` lie in it. `resume` goes on from a resume point
     of the same configuration and data set, wherever it lies. `initial_state` is the state dict of a trained model of
     the configured architecture: ERM is then skipped, and finetuning runs with a fresh optimizer at the rate that the
     configured schedule ends with.
@@ -76,6 +77,8 @@ def run(
         if not world.leads:
             work_dir = Path(stack.enter_context(TemporaryDirectory(prefix="masktune-", ignore_cleanup_errors=True)))
             callbacks = Following(callbacks)
+        elif work_dir is None:
+            work_dir = Path(mkdtemp(prefix="masktune-"))
         work_dir.mkdir(parents=True, exist_ok=True)
         stack.enter_context(isolated(device))
         stack.enter_context(deterministic(device))
