@@ -14,7 +14,7 @@ from api.rendering.heatmap import Rgb
 Keep = npt.NDArray[np.bool_]
 Fill = Literal["zero", "mean", "blur"]
 
-_BLUR_SIDE_FRACTION = 0.1
+_BLUR_SHARE = 0.1  # of the longer side
 
 
 def unpack_mask(deflated: bytes, height: int, width: int) -> Keep:
@@ -42,14 +42,15 @@ def mask_picture(keep: Keep) -> npt.NDArray[np.uint8]:
 def masked(image: Rgb, keep: Keep, fill: Fill) -> Rgb:
     """The image (H, W, 3) uint8 as finetuning saw it; kept pixels are unchanged to the bit.
 
-    zero: black. mean: the image's mean colour. blur: a Gaussian-blurred copy.
+    zero: black. mean: the image's mean colour. blur: a Gaussian-blurred copy. The same fillings as
+    `masktune_core.data.fill`, which the API's image does not have.
     """
     if fill == "zero":
         filling = np.zeros(3, dtype=np.uint8)
     elif fill == "mean":
-        filling = np.rint(image.mean(axis=(0, 1), dtype=np.float64)).astype(np.uint8)
+        filling = ((image.sum(axis=(0, 1), dtype=np.int64) * 2 + keep.size) // (2 * keep.size)).astype(np.uint8)
     else:
-        radius = max(1.0, _BLUR_SIDE_FRACTION * min(image.shape[:2]))
+        radius = _BLUR_SHARE * max(image.shape[:2])
         filling = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
     result: Rgb = np.where(keep[:, :, None], image, filling)
     return result

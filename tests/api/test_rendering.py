@@ -16,10 +16,11 @@ from PIL import Image
 from api.rendering.colours import SCALE, colour
 from api.rendering.heatmap import heatmap
 from api.rendering.levels import map_levels
-from api.rendering.masks import mask_picture, masked, unpack_mask
+from api.rendering.masks import Fill, mask_picture, masked, unpack_mask
 from api.rendering.pictures import decode, encode, media_type_of
 from api.rendering.upsampling import upsample
 from masktune_core.config import InputConfig
+from masktune_core.data.fill import fill_masked
 from masktune_core.data.views import evaluation_views, whole_boxes
 
 SIDES = st.integers(1, 40)
@@ -76,6 +77,12 @@ def test_masking_leaves_kept_pixels_alone(fill: str) -> None:
     assert not np.array_equal(drawn[~keep], image[~keep])
     if fill == "zero":
         assert not drawn[~keep].any()
+
+
+@given(SIDES, SIDES, st.integers(0, 9), st.sampled_from(["zero", "mean", "blur"]))
+def test_a_masked_image_is_drawn_as_finetuning_sees_it(height: int, width: int, seed: int, fill: Fill) -> None:
+    image, keep = pixels(height, width), np.random.default_rng(seed).random((height, width)) < 0.7
+    assert np.array_equal(masked(image, keep, fill), fill_masked(image, keep, fill))
 
 
 def test_the_mask_is_white_where_kept() -> None:
