@@ -208,6 +208,7 @@ def _half(cams: Tensor) -> npt.NDArray[np.float16]:
     """Maps (B, h, w) in float16; one whose peak would overflow or lose digits is multiplied by a power of two."""
     peak = cams.amax(dim=(1, 2), keepdim=True)
     exponent = torch.where((peak > 0) & ((peak < _HALF_SMALL) | (peak > _HALF_LARGE)), -peak.log2().floor(), 0.0)
+    exponent = exponent.clamp_max(126.0)  # a larger power of two is no float32
     scaled: npt.NDArray[np.float16] = torch.ldexp(cams, exponent).to("cpu", torch.float16).numpy()
     return scaled
 
