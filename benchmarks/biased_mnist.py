@@ -39,7 +39,7 @@ class Setting:
     conflicting: float = 0.01
     conflicting_digits: ConflictingDigits = "any"
     cue: Cue = "square"
-    strategy: Literal["masktune", "random"] = "masktune"
+    strategy: Literal["masktune", "random_mask"] = "masktune"
     k: float = 2.0
     iterations: int = 1
     cumulative: bool = False
@@ -60,7 +60,7 @@ SPREAD: dict[ConflictingDigits, str] = {"any": "any digits", "nearest": "4s and 
 MAIN = tuple(
     Experiment(f"1 % conflicting, {SPREAD[digits]}", {"conflicting_digits": digits, "strategy": strategy}, 5, model)
     for digits in SPREAD
-    for strategy, model in (("masktune", "MaskTune"), ("random", "random mask"))
+    for strategy, model in (("masktune", "MaskTune"), ("random_mask", "random mask"))
 )
 _CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("5 % conflicting, ", {"conflicting": 0.05}),
@@ -170,7 +170,7 @@ def tables(done: Iterable[dict[str, Any]]) -> str:
         if not found:
             continue
         models = [("ERM", "erm"), (experiment.model, "after")]
-        if experiment.setting.get("strategy") == "random":
+        if experiment.setting.get("strategy") == "random_mask":
             models = models[1:]  # the same ERM model as MaskTune's
         for model, key in models:
             cells = [_mean(run[key][split] for run in found) for split in TESTS]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from masktune_core.architectures import ARCHITECTURES, RESNET_TAG, check_architecture, pretrained_weights
 
@@ -62,10 +62,18 @@ class ModelConfig(Frozen):
         examples=["layer4.1"],
     )
 
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        check_architecture(self.architecture, pretrained=self.pretrained)
-        return self
+    @field_validator("architecture")
+    @classmethod
+    def _known(cls, architecture: str) -> str:
+        check_architecture(architecture)
+        return architecture
+
+    @field_validator("pretrained")
+    @classmethod
+    def _has_weights(cls, pretrained: bool, others: ValidationInfo) -> bool:
+        if "architecture" in others.data:  # else that one is refused already
+            check_architecture(others.data["architecture"], pretrained=pretrained)
+        return pretrained
 
     @property
     def weights(self) -> str | None:
@@ -195,9 +203,9 @@ class ErmConfig(Frozen):
 class MaskingConfig(Frozen):
     """Stage 2: explain every training image and mask what the model relies on most (paper, section 3)."""
 
-    strategy: Literal["masktune", "random", "none"] = Field(
+    strategy: Literal["masktune", "random_mask", "none"] = Field(
         default="masktune",
-        description="masktune: the saliency mask. Controls: random = one random square of the same area; none.",
+        description="masktune: the saliency mask. Controls: random_mask = one random square of the same area; none.",
     )
     saliency: Literal["xgradcam", "gradcam", "gradcam++", "layercam", "eigencam", "scorecam"] = Field(
         default="xgradcam", description="How an image is explained; the paper uses xgradcam."
@@ -214,6 +222,11 @@ class MaskingConfig(Frozen):
         " shortcut again.",
     )
     batch_size: int = Field(default=512, ge=1, le=65_536, description="Images explained at a time; bounds memory only.")
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _renamed(cls, strategy: object) -> object:
+        return "random_mask" if strategy == "random" else strategy  # as it was called at first
 
 
 class FinetuneConfig(Frozen):

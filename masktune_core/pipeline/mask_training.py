@@ -119,14 +119,14 @@ def make_masks(
 ) -> Masks:
     """Keep masks of B images at their own sizes, from their maps (B, h, w), as `masking.strategy` has it.
 
-    random: a square of the same number of pixels as the map would have had masked, somewhere in what the network sees.
+    random_mask: a square of as many pixels as the map would have had masked, somewhere in what the network sees.
     """
     sizes = [(int(height), int(width)) for height, width in loader.dataset.sizes[indices]]
     if config.masking.strategy == "none":
         return [np.ones(size, dtype=np.bool_) for size in sizes]
     boxes = loader.boxes(indices)
     masks = image_keep_masks(cams, boxes, sizes, k=config.masking.k)
-    if config.masking.strategy == "random":
+    if config.masking.strategy == "random_mask":
         areas = [mask.size - int(mask.sum()) for mask in masks]
         seed = config.seed
         return random_square_masks(areas, boxes, sizes, seed=seed, iteration=iteration, indices=indices.tolist())

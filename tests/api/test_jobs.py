@@ -93,7 +93,7 @@ BAD: list[tuple[dict[str, Any], set[str]]] = [
         {"/config/erm/epochs", "/config/erm/batch", "/config/sede"},
     ),
     ({"erm": 3}, {"/config/erm"}),
-    ({"model": {"architecture": "resnet9000"}}, {"/config/model"}),
+    ({"model": {"architecture": "resnet9000"}}, {"/config/model/architecture"}),
     ({"model": {"cam_layer": "a\x00b"}}, {"/config/model/cam_layer"}),
     ({"selective": {"coverages": [1.0, 2.0]}}, {"/config/selective/coverages/1"}),
     ({"preset": "svhn"}, {"/config/preset"}),

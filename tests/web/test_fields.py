@@ -36,7 +36,7 @@ def test_a_field_knows_its_kind_its_bounds_and_whether_it_may_be_empty() -> None
     assert (epochs.kind, epochs.bounds, epochs.optional) == ("whole", "1 to 10,000", False)
     assert (rate.kind, rate.optional) == ("number", True)
     assert (crop.kind, crop.optional) == ("list", True)
-    assert fields()["masking.strategy"].choices == ("masktune", "random", "none")
+    assert fields()["masking.strategy"].choices == ("masktune", "random_mask", "none")
     assert fields()["model.pretrained"].kind == "switch"
 
 

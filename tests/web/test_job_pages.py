@@ -64,12 +64,12 @@ def test_the_list_goes_on_where_a_page_ends(visitor: TestClient, seeds: Seeds, m
 
 
 def test_a_job_is_submitted_as_the_form_says(visitor: TestClient, seeds: Seeds) -> None:
-    sent = form(visitor, seeds.dataset(), seed="7", erm__epochs="3", masking__strategy="random")
+    sent = form(visitor, seeds.dataset(), seed="7", erm__epochs="3", masking__strategy="random_mask")
     answer = visitor.post("/jobs", data=sent, follow_redirects=False)
     assert answer.status_code == 303
     job = seeds.look(uuid.UUID(answer.headers["location"].removeprefix("/jobs/")))
     assert (job.name, job.config["preset"], job.config["seed"]) == ("by hand", "biased_mnist", 7)
-    assert (job.config["erm"]["epochs"], job.config["masking"]["strategy"]) == (3, "random")
+    assert (job.config["erm"]["epochs"], job.config["masking"]["strategy"]) == (3, "random_mask")
     # Sent once more, as by a double click: the same job.
     assert visitor.post("/jobs", data=sent, follow_redirects=False).headers["location"] == f"/jobs/{job.id}"
 
@@ -79,8 +79,8 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_is_queued(visitor: Te
     answer = visitor.post("/jobs", data=sent)
     assert answer.status_code == 422
     told = dict(re.findall(r'data-error="([^"]+)">([^<]+)<', unescape(answer.text)))
-    assert set(told) == {"erm.epochs", "model"}
-    assert "resnet5" in told["model"]
+    assert set(told) == {"erm.epochs", "model.architecture"}
+    assert "resnet5" in told["model.architecture"]
     assert 'value="none"' in answer.text
     assert visitor.get("/v1/jobs").json()["data"] == []
 
@@ -197,7 +197,7 @@ def test_a_job_shows_what_it_found(visitor: TestClient, seeds: Seeds) -> None:
     assert "data-thresholds" in page
 
 
-@pytest.mark.parametrize(("strategy", "called"), [("random", "random masks"), ("none", "no masks")])
+@pytest.mark.parametrize(("strategy", "called"), [("random_mask", "random masks"), ("none", "no masks")])
 def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds, strategy: str, called: str) -> None:
     sent = form(visitor, seeds.pictured_dataset(), masking__strategy=strategy)
     job_id = uuid.UUID(visitor.post("/jobs", data=sent, follow_redirects=False).headers["location"][6:])

@@ -6,7 +6,12 @@ from typing import Final
 
 from persistence.tables import Job
 
-_BY_STRATEGY: Final = {"masktune": "MaskTune", "random": "random masks", "none": "no masks"}
+_BY_STRATEGY: Final = {
+    "masktune": "MaskTune",
+    "random_mask": "random masks",
+    "random": "random masks",  # as it was called at first; jobs keep their configuration
+    "none": "no masks",
+}
 
 
 def after_name(job: Job) -> str:
