@@ -89,9 +89,9 @@ class JobConfig(Frozen):
 
 
 _SGD_1E4 = OptimizerConfig(lr=1e-4)
-_RESNET50 = ModelConfig(architecture="resnet50")
 _RESNET50_PRETRAINED = ModelConfig(architecture="resnet50", pretrained=True)
 _RESNET32 = ModelConfig(architecture="resnet32_cifar")
+_FLIP_AFFINE = AugmentConfig(horizontal_flip=True, rotation_degrees=15.0, translate=0.1)
 _CROP_FLIP = AugmentConfig(random_resized_crop=(0.7, 1.0), horizontal_flip=True)
 
 PRESETS: Final[Mapping[str, JobConfig]] = {
@@ -110,7 +110,7 @@ PRESETS: Final[Mapping[str, JobConfig]] = {
     ),
     "in9l": JobConfig(
         preset="in9l",
-        model=_RESNET50,
+        model=_RESNET50_PRETRAINED,
         input=InputConfig(
             size=224,
             resize=256,
@@ -125,12 +125,7 @@ PRESETS: Final[Mapping[str, JobConfig]] = {
     "cifar10": JobConfig(
         preset="cifar10",
         model=_RESNET32,
-        input=InputConfig(
-            size=32,
-            mean=(0.4914, 0.4822, 0.4465),
-            std=(0.2470, 0.2435, 0.2616),
-            augment=AugmentConfig(horizontal_flip=True, rotation_degrees=15.0, translate=0.1),
-        ),
+        input=InputConfig(size=32, augment=_FLIP_AFFINE),
         erm=ErmConfig(
             epochs=300,
             optimizer=OptimizerConfig(lr=0.1),
@@ -140,7 +135,7 @@ PRESETS: Final[Mapping[str, JobConfig]] = {
     "svhn": JobConfig(
         preset="svhn",
         model=_RESNET32,
-        input=InputConfig(size=32, mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970)),
+        input=InputConfig(size=32),
         erm=ErmConfig(
             epochs=300,
             optimizer=OptimizerConfig(lr=0.1, weight_decay=5e-4),
@@ -150,12 +145,7 @@ PRESETS: Final[Mapping[str, JobConfig]] = {
     "catsvsdogs": JobConfig(
         preset="catsvsdogs",
         model=_RESNET32,
-        input=InputConfig(
-            size=64,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            augment=AugmentConfig(horizontal_flip=True, rotation_degrees=15.0, translate=0.1),
-        ),
+        input=InputConfig(size=64, augment=_FLIP_AFFINE),
         erm=ErmConfig(
             epochs=200,
             optimizer=OptimizerConfig(name="adam", lr=1e-3),

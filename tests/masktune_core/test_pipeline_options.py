@@ -14,11 +14,14 @@ from torch import nn
 from masktune_core.checkpoint import load_checkpoint, restore_model
 from masktune_core.data.dataset import Dataset
 from masktune_core.errors import ArchitectureError, CheckpointError, ConfigError
+from masktune_core.evaluation import SplitEvaluation
 from masktune_core.intake.normalise import normalise
 from masktune_core.makers.biased_mnist import make_biased_mnist
 from masktune_core.mask_store import MaskStore
 from masktune_core.models import build_model
 from masktune_core.pipeline import Result, mask_training, run
+from masktune_core.pipeline.epochs import run_epoch
+from masktune_core.pipeline.session import Session
 from masktune_core.saliency import METHODS
 from tests.masktune_core.recorder import Recorder, checkpoint_bytes, joined
 from tests.masktune_core.small_runs import configured, go
@@ -68,7 +71,7 @@ def test_another_seed_gives_another_checkpoint(small_biased: Dataset, tmp_path: 
         {"masking": {"k": 1.0}},
         {"masking": {"fill": "mean"}},
         {"masking": {"fill": "blur"}},
-        {"masking": {"strategy": "random"}},
+        {"masking": {"strategy": "random_mask"}},
         {"masking": {"strategy": "none"}},
         {"finetune": {"lr": 0.001}},
         {"finetune": {"epochs": 2}},
@@ -118,7 +121,7 @@ def test_finetuning_goes_on_at_the_rate_erm_ended_with(small_biased: Dataset, tm
 def test_random_masks_have_the_area_of_the_saliency_masks(
     small_biased: Dataset, tmp_path: Path, finished: tuple[Result, Recorder]
 ) -> None:
-    _, recorder = go(small_biased, tmp_path, {"masking": {"strategy": "random"}})
+    _, recorder = go(small_biased, tmp_path, {"masking": {"strategy": "random_mask"}})
     place: dict[str, Any] = {"stage": "masking", "iteration": 1, "split": "train"}
     ours, reference = (r.value("masked_fraction", **place) for r in (recorder, finished[1]))
     assert ours == pytest.approx(reference, rel=1e-6)
@@ -151,7 +154,7 @@ def test_rounds_repeat_masking_and_finetuning(small_biased: Dataset, tmp_path: P
 
 
 @pytest.mark.parametrize("worst", ["worst_group", "worst_class"])
-def test_the_best_epoch_goes_on_with_its_optimizer_state(small_biased: Dataset, tmp_path: Path, worst: str) -> None:
+def test_the_best_epoch_goes_on(small_biased: Dataset, tmp_path: Path, worst: str) -> None:
     # a seed with which the score falls again before the last epoch, and not for groups when it does for classes
     erm = {"epochs": 6, "select": f"best_{worst}", "early_stopping_epochs": 2, "optimizer": {"lr": 0.05}}
     result, recorder = go(small_biased, tmp_path, {"seed": 2, "erm": erm})
@@ -161,6 +164,48 @@ def test_the_best_epoch_goes_on_with_its_optimizer_state(small_biased: Dataset, 
     assert result.manifest["erm_selected_epoch"] == best
     assert len(scores) == min(6, best + 2)
     assert getattr(result.erm.splits["val"], f"{worst}_accuracy") == max(scores)
+
+
+@pytest.mark.parametrize("select", ["last", "best_accuracy"])
+def test_finetuning_begins_with_weights_and_momentum_of_the_chosen_epoch(
+    small_biased: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str
+) -> None:
+    def now(session: Session) -> list[torch.Tensor]:
+        momenta = [state["momentum_buffer"] for state in session.trainer.optimizer.state_dict()["state"].values()]
+        assert momenta
+        return [value.clone() for value in (*session.model.state_dict().values(), *momenta)]
+
+    def erm_epoch(session: Session, *, epochs: int, lr: float) -> SplitEvaluation | None:
+        validation = run_epoch(session, epochs=epochs, lr=lr)
+        assert validation is not None
+        ends.append((validation.accuracy or 0.0, now(session)))
+        return validation
+
+    def finetuning_epoch(session: Session, *, epochs: int, lr: float) -> SplitEvaluation | None:
+        begins.append(now(session))
+        return run_epoch(session, epochs=epochs, lr=lr)
+
+    ends: list[tuple[float, list[torch.Tensor]]] = []
+    begins: list[list[torch.Tensor]] = []
+    monkeypatch.setattr("masktune_core.pipeline.erm.run_epoch", erm_epoch)
+    monkeypatch.setattr("masktune_core.pipeline.finetune.run_epoch", finetuning_epoch)
+    # a rate at which the accuracy falls again before the last epoch
+    go(small_biased, tmp_path, {"seed": 2, "erm": {"epochs": 6, "select": select, "optimizer": {"lr": 0.05}}})
+    accuracies = [accuracy for accuracy, _ in ends]
+    best = accuracies.index(max(accuracies))
+    assert best < 5, "or the two choices are the same"
+    chosen = best if select == "best_accuracy" else 5
+    assert [torch.equal(*pair) for pair in zip(begins[0], ends[chosen][1], strict=True)] == [True] * len(begins[0])
+
+
+def test_without_a_folder_for_it_a_run_makes_one_that_stays(
+    tiny_biased: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    result = run(configured({"erm": {"epochs": 1}}), tiny_biased)
+    (made,) = tmp_path.iterdir()
+    assert {path.parent for path in result.artifacts.values()} == {made / "out"}
+    assert all(path.is_file() for path in result.artifacts.values())
 
 
 def test_the_manifest_names_the_weights_that_training_started_from(
