@@ -33,9 +33,9 @@ browser: $(STAMP) ## Find a Chromium for the browser tests, or install one
 	@$(BIN)/python -m tests.web.browser.chromium
 
 # Without a browser its tests fail, with the way out in the message; all others still run.
-test: $(STAMP) ## Run all tests
+test: $(STAMP) ## Run all tests, in two processes or PROCESSES=…; 0: one after another
 	-@$(MAKE) --no-print-directory browser
-	$(BIN)/python -m pytest --durations=25 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadgroup --durations=25 $(ARGS)
 
 check: $(STAMP) ## Lint, types, import boundaries, migrations match the models
 	$(BIN)/ruff check .
