@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def compose_command() -> list[str] | None:
 
 
 COMMAND = compose_command()
-HADOLINT = shutil.which("hadolint")
+HADOLINT = shutil.which("hadolint") or shutil.which("hadolint", path=Path(sys.executable).parent)
 needs_compose = pytest.mark.skipif(COMMAND is None, reason="neither docker-compose nor docker compose is installed")
 needs_hadolint = pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed")
 
