@@ -90,8 +90,8 @@ def _bytes(text: str) -> int:
 
 
 def _days(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 36500:
-        raise argparse.ArgumentTypeError("use a whole number of days from 1 to 36500")
+    if not text.isdecimal() or not 1 <= int(text) <= api_keys.LONGEST_LIFE.days:
+        raise argparse.ArgumentTypeError(f"use a whole number of days from 1 to {api_keys.LONGEST_LIFE.days}")
     return int(text)
 
 

@@ -25,7 +25,7 @@ from starlette.routing import Match
 
 from api import problems
 from api.request_ids import request_id_of
-from persistence.database import is_unavailable, timed_out
+from persistence.database import gave_way, is_unavailable, timed_out
 from persistence.errors import (
     Conflict,
     IdempotencyMismatch,
@@ -240,6 +240,9 @@ def _extra(error: PersistenceError) -> _Extra | None:
 
 
 async def _database_error(request: Request, error: SQLAlchemyError) -> Response:
+    if gave_way(error):
+        log.warning("database_gave_way", error=str(error.__cause__ or error))
+        return unavailable(request, "Another request was in the way; nothing was changed. Try again.")
     if is_unavailable(error):
         log.warning("database_unavailable", error=type(error).__name__)
         return unavailable(request, "The database cannot be reached; nothing was changed. Try again.")

@@ -48,6 +48,6 @@ def problem_lines(found: Mapping[str, Any]) -> list[str]:
         return [*lines, f"  {error.get('message')} [{error.get('code')}]"]
     report = found.get("report")
     for kind, names in report.items() if isinstance(report, Mapping) else ():
-        if names:
+        if names and isinstance(names, list):
             lines.append(f"  {kind}: {', '.join(map(str, names[:10]))}{' …' if len(names) > 10 else ''}")
     return lines

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from masktune_core.errors import CheckpointError
+from masktune_core.intake.names import printable
 from masktune_core.models.registry import build_model
 
 _WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -58,11 +59,13 @@ def fit_state(state: Mapping[str, Tensor], *, architecture: str, num_classes: in
     unexpected = [key for key in state if key not in expected]
     misshapen = [key for key in expected if key in state and state[key].shape != expected[key].shape]
     if missing or unexpected or misshapen:
-        shapes = [f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}" for key in misshapen]
+        shapes = [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}" for key in misshapen[:_SHOWN]
+        ]
         findings = [
-            _listed("missing", missing),
-            _listed("unexpected", unexpected),
-            _listed("of another shape", shapes),
+            _listed("missing", missing, len(missing)),
+            _listed("unexpected", unexpected, len(unexpected)),
+            _listed("of another shape", shapes, len(misshapen)),
         ]
         raise CheckpointError(
             f"{name} does not fit {architecture} with {num_classes} classes: {'; '.join(filter(None, findings))}",
@@ -73,9 +76,13 @@ def fit_state(state: Mapping[str, Tensor], *, architecture: str, num_classes: in
     return {key: _plain(key, state[key], expected[key].dtype, name) for key in expected}
 
 
-def _listed(what: str, keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return f"{len(keys)} {what} ({', '.join(keys[:_SHOWN])}{more})" if keys else ""
+def _listed(what: str, keys: Sequence[str], count: int) -> str:
+    more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
+    return f"{count} {what} ({_some(keys)}{more})" if count else ""
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(map(printable, keys[:_SHOWN]))
 
 
 def _without_shared_prefix(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -110,7 +117,7 @@ def _load_safetensors(path: Path, name: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{name} is a damaged safetensors file: {error}") from error
+        raise CheckpointError(f"{name} is a damaged safetensors file: {printable(str(error))}") from error
 
 
 def _load_torch(path: Path, name: str) -> Any:
@@ -124,7 +131,7 @@ def _load_torch(path: Path, name: str) -> Any:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(
             f"{name} is neither safetensors nor a PyTorch state dict that can be read without running code "
-            f"({reason[0][:200]}): save model.state_dict(), best as safetensors"
+            f"({printable(reason[0])}): save model.state_dict(), best as safetensors"
         ) from error
 
 
@@ -134,7 +141,7 @@ def _refuse_inflating(path: Path, name: str) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CheckpointError(f"{name} is a damaged PyTorch file: {error}") from error
+        raise CheckpointError(f"{name} is a damaged PyTorch file: {printable(str(error))}") from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise CheckpointError(f"{name} is a compressed zip, which torch.save never writes: save it anew")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
@@ -168,7 +175,7 @@ def _unwrapped(content: Any, name: str) -> dict[str, Tensor]:
     ]
     if strangers:
         raise CheckpointError(
-            f"{name} holds entries that are not tensors ({', '.join(strangers[:_SHOWN])}): save model.state_dict()",
+            f"{name} holds entries that are not tensors ({_some(strangers)}): save model.state_dict()",
             unexpected=strangers,
         )
     return dict(content)

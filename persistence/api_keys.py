@@ -18,6 +18,8 @@ from persistence.pages import Page, cut
 from persistence.scopes import Scope
 from persistence.tables import ApiKey
 
+LONGEST_LIFE: Final = timedelta(days=36500)
+"""Of a key that ends at all. Far from year 10000, which PostgreSQL can keep and Python cannot read."""
 _PREFIX: Final = "mt_"
 _PREFIX_SHOWN: Final = 8
 _USED_RESOLUTION: Final = timedelta(minutes=1)
@@ -113,7 +115,7 @@ def rotate(
         raise Conflict(
             "api_key_replaced", f"key {old.prefix}… was rotated before: rotate its successor {old.replaced_by}"
         )
-    lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+    lifetime = None if old.expires_at is None else min(old.expires_at - old.created_at, LONGEST_LIFE)
     new, secret = create(
         session,
         old.tenant_id,

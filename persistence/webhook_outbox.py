@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from persistence.tables import Event, Job, Webhook, WebhookDelivery
+
+_log = structlog.get_logger(__name__)
 
 RETRY_AFTER: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
@@ -26,7 +30,8 @@ RETRY_AFTER: Final = tuple(
 """Waits between two tries (Standard Webhooks' example schedule); after the last one a message has failed."""
 LOG_LIFE: Final = timedelta(days=30)
 _JITTER: Final = 0.1
-_JOBS_A_TIME: Final = 100
+_JOBS_A_TIME: Final = 20
+_EVENTS_A_TIME: Final = 50
 _SENDING_SECONDS: Final = 60
 _PER_WEBHOOK: Final = 4
 
@@ -43,33 +48,48 @@ class Due:
     attempt: int
 
 
-def pass_on(session: Session) -> int:
-    """Write messages for events that were not passed on; returns how many jobs had some.
+def pass_on(session: Session, set_aside: set[uuid.UUID]) -> int:
+    """Write messages for some of the events that were not passed on; returns how many jobs had some.
 
-    Jobs that another process passes on, or that are being written to, wait for the next time.
+    Jobs that another process passes on, or that are being written to, wait for the next time. One whose messages
+    cannot be written is added to `set_aside` and holds up no other; the jobs in there are left alone.
     """
     found = session.scalars(
         select(Job.id)
-        .where(Job.event_seq > Job.webhook_seq)
+        .where(Job.event_seq > Job.webhook_seq, Job.id.not_in(set_aside))
         .limit(_JOBS_A_TIME)
         .with_for_update(skip_locked=True, key_share=True)
     ).all()
     for job_id in found:
-        pass_on_job(session, job_id)
+        try:
+            with session.begin_nested():
+                _pass_some_on(session, job_id)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            _log.warning("webhooks_of_job_postponed", job=str(job_id), error=str(error.orig))
+            set_aside.add(job_id)
     return len(found)
 
 
 def pass_on_job(session: Session, job_id: uuid.UUID) -> None:
-    """Write messages for one job's events that were not passed on; before the job is deleted, for example."""
+    """Write messages for all of one job's events that were not passed on; before the job is deleted, for example."""
+    while _pass_some_on(session, job_id):
+        pass
+
+
+def _pass_some_on(session: Session, job_id: uuid.UUID) -> bool:
+    """Pass on the next events of a job, a bounded number of them; returns whether there were any."""
     job = session.execute(
         select(Job.tenant_id, Job.event_seq, Job.webhook_seq).where(Job.id == job_id).with_for_update(key_share=True)
     ).one_or_none()
     if job is None or job.event_seq == job.webhook_seq:
-        return
+        return False
+    last = min(job.event_seq, job.webhook_seq + _EVENTS_A_TIME)
     webhooks = session.scalars(select(Webhook).where(Webhook.tenant_id == job.tenant_id, Webhook.enabled)).all()
     if webhooks:
         events = session.scalars(
-            select(Event).where(Event.job_id == job_id, Event.seq > job.webhook_seq, Event.seq <= job.event_seq)
+            select(Event).where(Event.job_id == job_id, Event.seq > job.webhook_seq, Event.seq <= last)
         ).all()
         rows = [
             _message(webhook.id, event)
@@ -79,11 +99,14 @@ def pass_on_job(session: Session, job_id: uuid.UUID) -> None:
             if event.type in webhook.events and event.created_at >= webhook.created_at
         ]
         if rows:
-            session.execute(insert(WebhookDelivery).values(rows).on_conflict_do_nothing())
+            # The rows are parameters of their own: one statement with all values could have more than PostgreSQL takes.
+            statement = insert(WebhookDelivery).values(next_attempt_at=func.now()).on_conflict_do_nothing()
+            session.execute(statement, rows)
     session.execute(
-        update(Job).where(Job.id == job_id).values(webhook_seq=job.event_seq),
+        update(Job).where(Job.id == job_id).values(webhook_seq=last),
         execution_options={"synchronize_session": False},
     )
+    return True
 
 
 def claim_due(session: Session, limit: int) -> list[Due]:
@@ -173,7 +196,6 @@ def _message(webhook_id: uuid.UUID, event: Event) -> dict[str, Any]:
             "timestamp": event.created_at.isoformat(),
             "data": {**event.data, "job_id": str(event.job_id), "seq": event.seq, "attempt": event.attempt},
         },
-        "next_attempt_at": func.now(),
     }
 
 

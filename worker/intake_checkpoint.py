@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 
 from masktune_core.checkpoint import read_foreign_checkpoint, stated_classes
 from masktune_core.errors import ArchitectureError, CheckpointError
+from masktune_core.intake.findings import LISTED
 from masktune_core.intake.headroom import Headroom
+from masktune_core.intake.names import printable
 from persistence import checkpoints
 from persistence.settings import Settings
 from persistence.store import Stored
@@ -59,11 +61,10 @@ def _reason(code: str, message: str) -> dict[str, Any]:
     return {"code": code, "message": message, "stage": None, "retryable": False}
 
 
-def _report(error: ArchitectureError | CheckpointError) -> dict[str, list[str]] | None:
+def _report(error: ArchitectureError | CheckpointError) -> dict[str, Any] | None:
+    """The first keys of each kind, as they may be kept and shown, and how many there are."""
     if isinstance(error, ArchitectureError):
         return None
-    return {
-        "missing": list(error.missing),
-        "unexpected": list(error.unexpected),
-        "misshapen": list(error.misshapen),
-    }
+    kinds = {"missing": error.missing, "unexpected": error.unexpected, "misshapen": error.misshapen}
+    shown = {kind: [printable(key) for key in keys[:LISTED]] for kind, keys in kinds.items()}
+    return {**shown, "counts": {kind: len(keys) for kind, keys in kinds.items()}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -62,6 +63,24 @@ class CheckpointCreate(BaseModel):
         return self
 
 
+class KeyReport(BaseModel):
+    """Keys that do not match the architecture, the first hundred of each kind."""
+
+    missing: list[str] = Field(description="Which the file lacks.", examples=[["fc.weight"]])
+    unexpected: list[str] = Field(description="Which the architecture lacks.", examples=[["head.weight"]])
+    misshapen: list[str] = Field(description="Whose shape or type is another.", examples=[[]])
+    counts: dict[str, int] = Field(
+        description="How many there are of each kind, listed or not.",
+        examples=[{"missing": 1, "unexpected": 1, "misshapen": 0}],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counted(cls, report: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Earlier reports have every key and no counts."""
+        return {"counts": {kind: len(keys) for kind, keys in report.items() if kind != "counts"}, **report}
+
+
 class CheckpointRead(BaseModel):
     """Weights: first checked against their architecture (`validating`), then `ready` or `invalid`."""
 
@@ -79,10 +98,7 @@ class CheckpointRead(BaseModel):
     source_sha256: str = Field(description="SHA-256 of the upload.", examples=["9f86d081884c7d65…"])
     content_sha256: str | None = Field(description="SHA-256 of the safetensors form.", examples=["3a6eb079…"])
     content_size: int | None = Field(description="Bytes of the safetensors form.", examples=[94_371_840])
-    report: dict[str, Any] | None = Field(
-        description="Keys that do not match the architecture.",
-        examples=[{"missing": ["fc.weight"], "unexpected": ["head.weight"], "misshapen": []}],
-    )
+    report: KeyReport | None = Field(description="Keys that do not match the architecture, where any do not.")
     error: dict[str, Any] | None = Field(description="Why it is invalid.", examples=[None])
     created_at: datetime = Field(description="When it was asked for.", examples=["2026-01-31T12:00:00Z"])
     finished_at: datetime | None = Field(description="When the check ended.", examples=["2026-01-31T12:00:04Z"])

@@ -162,9 +162,10 @@ def resume_job(request: Request, session: Transaction, caller: Writer, job_id: J
 
     After a failure or a cancellation, attempts and time limit start anew. A job that is queued or runs is left alone.
     """
-    if jobs.get(session, caller.tenant_id, job_id).status in FINISHED:
-        quotas.require(session, services_of(request).settings, caller.tenant_id, "jobs")
+    finished = jobs.get(session, caller.tenant_id, job_id).status in FINISHED
     job = jobs.resume(session, caller.tenant_id, job_id)
+    if finished:  # Only now: who claims a job locks it before its tenant as well.
+        quotas.require(session, services_of(request).settings, caller.tenant_id, "jobs", made=True)
     if job.status == "queued" and job.dispatched_at is None:
         dispatch_after_commit(session, "job", job.id)
     return shown(session, job)

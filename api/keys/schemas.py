@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.ids import EXAMPLE_ID
 from api.text import Printable
+from persistence.api_keys import LONGEST_LIFE
 from persistence.scopes import Scope
 
 MOST_GRACE_SECONDS = 30 * 86400
@@ -18,6 +19,10 @@ MOST_GRACE_SECONDS = 30 * 86400
 def _to_come(moment: datetime) -> datetime:
     if moment <= datetime.now(UTC):
         raise ValueError("must be in the future")
+    if moment > datetime.now(UTC) + LONGEST_LIFE:
+        raise ValueError(
+            f"must be within {LONGEST_LIFE.days} days from now: leave it out for a key that works until it is revoked"
+        )
     return moment
 
 
@@ -44,7 +49,8 @@ class KeyCreate(BaseModel):
     )
     expires_at: Annotated[AwareDatetime, AfterValidator(_to_come)] | None = Field(
         default=None,
-        description="From then on the key is refused. Null: it works until it is revoked.",
+        description=f"From then on the key is refused; at most {LONGEST_LIFE.days} days from now. Null: it works until "
+        "it is revoked.",
         examples=["2036-01-01T00:00:00Z"],
     )
 

@@ -106,6 +106,24 @@ def test_what_makes_no_key(admin: TestClient, body: dict[str, Any]) -> None:
     problem(admin.post("/v1/keys", json=body), 422, "invalid_request")
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00", "2200-01-01T00:00:00Z"])
+def test_an_end_too_far_away_is_refused_with_the_way_out(admin: TestClient, moment: str) -> None:
+    answer = problem(admin.post("/v1/keys", json={"name": "x", "expires_at": moment}), 422, "invalid_request")
+    [error] = answer["errors"]
+    assert error["pointer"] == "/expires_at"
+    assert "within 36500 days from now: leave it out" in error["detail"]
+
+
+def test_a_key_that_lives_as_long_as_it_may_can_be_rotated_again_and_again(admin: TestClient) -> None:
+    key = made(admin, expires_at=(datetime.now(UTC) + timedelta(days=36500) - timedelta(minutes=1)).isoformat())
+    for _ in range(3):
+        response = admin.post(f"/v1/keys/{key['id']}/rotate", json={})
+        assert response.status_code == 201, response.text
+        key = response.json()
+    assert datetime.fromisoformat(key["expires_at"]) <= datetime.now(UTC) + timedelta(days=36500)
+    assert admin.get("/v1/jobs", headers=bearer(key)).status_code == 200
+
+
 def test_an_unknown_key_is_not_found(admin: TestClient) -> None:
     for name in (uuid.uuid4(), "nonsense"):
         problem(admin.get(f"/v1/keys/{name}"), 404, "api_key_not_found")

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import event
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from api.main import create_app
 from api.services import Services
+from persistence import jobs, turns
+from persistence.database import transaction
 from persistence.settings import Settings
+from persistence.tables import Dataset, Job
 from tests.api.seeds import Seeds
 from tests.api.test_errors import problem
 
@@ -110,3 +115,50 @@ def test_without_a_database_the_process_lives_but_is_not_ready(settings: Setting
 def test_with_everything_there_it_is_ready(anonymous: TestClient) -> None:
     ready = {"status": "ready", "checks": {"database": "ok", "store": "ok", "broker": "ok"}}
     assert anonymous.get("/readyz").json() == ready
+
+
+@contextmanager
+def in_the_way(client: TestClient, path: str, holder: Session) -> Iterator[Future[Any]]:
+    """A request that waits for what `holder` has locked; it is answered when the block and `holder` are done."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, path)
+        while not holder.scalar(waiting):
+            assert not answer.done(), answer.result().text
+            holder.execute(text("SELECT pg_stat_clear_snapshot()"))
+        yield answer
+        holder.commit()
+
+
+def cancelled_job(seeds: Seeds) -> uuid.UUID:
+    job_id = seeds.job()
+    with transaction(seeds.sessions) as session:
+        jobs.request_cancel(session, seeds.tenant_id, job_id)
+    return job_id
+
+
+def test_who_resumes_a_job_waits_for_it_before_the_tenant_as_who_claims_it_does(
+    client: TestClient, seeds: Seeds
+) -> None:
+    job_id = cancelled_job(seeds)
+    with seeds.sessions() as claim:
+        claim.execute(select(Job).where(Job.id == job_id).with_for_update(key_share=True))
+        with in_the_way(client, f"/v1/jobs/{job_id}/resume", claim) as answer:
+            turns.served(claim, seeds.tenant_id)
+    assert (answer.result().status_code, answer.result().json()["status"]) == (200, "queued")
+
+
+def test_a_request_that_gives_way_to_another_may_be_sent_again(client: TestClient, seeds: Seeds) -> None:
+    job_id = cancelled_job(seeds)
+    with seeds.sessions() as other:
+        other.execute(text("SET LOCAL deadlock_timeout = '1min'"))  # it is the request that gives way
+        other.execute(select(Job).where(Job.id == job_id).with_for_update(key_share=True))
+        with in_the_way(client, f"/v1/jobs/{job_id}/resume", other) as answer:
+            dataset_id = other.scalars(select(Job.dataset_id).where(Job.id == job_id)).one()
+            other.execute(select(Dataset).where(Dataset.id == dataset_id).with_for_update())
+    refusal = problem(answer.result(), 503, "service_unavailable")
+    assert refusal["detail"] == "Another request was in the way; nothing was changed. Try again."
+    assert int(answer.result().headers["retry-after"]) > 0
+    assert client.post(f"/v1/jobs/{job_id}/resume").status_code == 200

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
 
+from persistence.database import transaction
 from persistence.settings import Settings
+from persistence.tables import Upload
 from tests.cli.command import COMMAND, environment
+from tests.fixtures.records import make_tenant, make_upload
 
 
 @pytest.fixture
@@ -44,3 +51,20 @@ def test_a_tenant_is_limited_and_shown_with_what_it_uses(admin_environment: dict
 @pytest.mark.parametrize("wrong", ["-1", "many", "2147483648"])
 def test_a_limit_that_is_none_is_refused(admin_environment: dict[str, str], wrong: str) -> None:
     assert admin(admin_environment, "set-quota", "acme", "--jobs", wrong).returncode != 0
+
+
+def test_gc_says_what_would_go_and_takes_it_when_asked(
+    admin_environment: dict[str, str], sessions: sessionmaker[Session]
+) -> None:
+    with transaction(sessions) as session:
+        kept = make_upload(session, make_tenant(session)).id
+        make_upload(session, make_tenant(session), ttl=timedelta(0))
+    for _ in range(2):
+        assert answer(admin_environment, "gc", "--dry-run")["uploads"] == 1
+    told = admin(admin_environment, "gc")
+    assert told.returncode == 0, told.stderr
+    assert re.search(r"uploads\s+1\b", told.stdout)
+    after = answer(admin_environment, "gc", "--idle")
+    assert (after["dry_run"], after["uploads"], after["objects"]) == (False, 0, 1)
+    with transaction(sessions) as session:
+        assert [upload.id for upload in session.scalars(select(Upload))] == [kept]

@@ -94,6 +94,18 @@ def test_every_wrong_key_is_reported(tmp_path: Path, state: State) -> None:
         assert part in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "content", [{"a\0\ud800": torch.zeros(1)}, {"a\0\ud800": 1}, {("a\0\ud800" * 1000,): torch.zeros(1)}]
+)
+def test_a_message_can_be_shown_whatever_the_keys_are(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(content, path, pickle_protocol=2)
+    with pytest.raises(CheckpointError) as refusal:
+        read(path)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 1000
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path, state: State) -> None:
     path = tmp_path / "model.pt"
     torch.save(state, path)

@@ -114,6 +114,13 @@ def test_a_successor_lives_as_long_as_the_key_was_to_live_and_grace_never_prolon
     assert abs(new.expires_at - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=1)
 
 
+def test_a_key_from_before_the_limit_is_rotated_into_one_within_it(session: Session) -> None:
+    key, _ = api_keys.create(session, make_tenant(session), "old", expires_at=datetime.max.replace(tzinfo=UTC))
+    new, _ = api_keys.rotate(session, key.id, timedelta(hours=1))
+    assert new.expires_at is not None
+    assert new.expires_at <= datetime.now(UTC) + api_keys.LONGEST_LIFE
+
+
 def test_a_key_is_rotated_once_and_only_while_it_works(session: Session) -> None:
     tenant = make_tenant(session)
     key, _ = api_keys.create(session, tenant, "server")

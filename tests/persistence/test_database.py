@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from persistence.database import is_unavailable, make_engine, session_factory, transaction
+from persistence.database import gave_way, is_unavailable, make_engine, session_factory, transaction
 from persistence.tables import Tenant
 from tests.fixtures.records import make_tenant, unique
 
@@ -65,6 +67,27 @@ def test_a_connection_that_the_server_ended_is_unavailable_once(database_url: st
     with transaction(sessions) as session:
         assert session.scalar(text("SELECT 1")) == 1
     engine.dispose()
+
+
+def test_of_two_transactions_in_each_others_way_one_may_be_tried_again(sessions: sessionmaker[Session]) -> None:
+    take = text("SELECT pg_advisory_xact_lock(:number)")
+    both_have_one = threading.Barrier(2)
+
+    def lock(first: int, second: int) -> BaseException | None:
+        try:
+            with transaction(sessions) as session:
+                session.execute(take, {"number": first})
+                both_have_one.wait()
+                session.execute(take, {"number": second})
+        except DBAPIError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lock, (1, 2), (2, 1)))
+    [error] = filter(None, ended)
+    assert gave_way(error)
+    assert is_unavailable(error)
 
 
 @pytest.mark.parametrize("statement", ["SELECT 1/0", "SELECT nothing", "SELECT 'x'::int"])

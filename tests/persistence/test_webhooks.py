@@ -8,13 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from persistence import events, jobs, webhook_outbox, webhooks
 from persistence.database import transaction
 from persistence.errors import Conflict, NotFound
-from persistence.tables import Job, Webhook, WebhookDelivery
+from persistence.tables import Event, Job, Webhook, WebhookDelivery
 from tests.fixtures.records import job_in, make_job, make_tenant
 
 URL = "https://example.com/hook"
@@ -25,7 +25,7 @@ def make_webhook(session: Session, tenant_id: uuid.UUID, *types: str) -> Webhook
 
 
 def passed_on(session: Session) -> None:
-    while webhook_outbox.pass_on(session):
+    while webhook_outbox.pass_on(session, set()):
         pass
 
 
@@ -104,14 +104,75 @@ def test_a_jobs_last_events_are_told_though_it_is_deleted(session: Session, tena
     assert [message.type for message in log(session, webhook)] == ["job.cancelled"]
 
 
+def long_log(session: Session, tenant_id: uuid.UUID) -> uuid.UUID:
+    """A finished job with so many events that one statement for all messages would be too long for PostgreSQL."""
+    job, _ = job_in(session, "cancelled", tenant_id=tenant_id)
+    first, more = events.last(session, job.id) + 1, 65_535 // 7 // webhooks.MOST_A_TENANT + 1
+    rows = [
+        {"job_id": job.id, "seq": seq, "attempt": 1, "type": "job.epoch", "data": {"epoch": seq}}
+        for seq in range(first, first + more)
+    ]
+    session.execute(insert(Event), rows)
+    session.execute(update(Job).where(Job.id == job.id).values(event_seq=first + more - 1))
+    return job.id
+
+
+def epochs_told(session: Session, webhook: Webhook) -> list[int | None]:
+    told = select(WebhookDelivery.seq).where(
+        WebhookDelivery.webhook_id == webhook.id, WebhookDelivery.type == "job.epoch"
+    )
+    return list(session.scalars(told.order_by(WebhookDelivery.seq)))
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_long_log_is_told_to_every_webhook(session: Session, tenant: uuid.UUID, deleted: bool) -> None:
+    hooks = [make_webhook(session, tenant, "job.epoch") for _ in range(webhooks.MOST_A_TENANT)]
+    job_id = long_log(session, tenant)
+    epochs = list(session.scalars(select(Event.seq).where(Event.job_id == job_id, Event.type == "job.epoch")))
+    if deleted:
+        jobs.delete(session, tenant, job_id)
+    else:
+        passed_on(session)
+    assert len(epochs) * len(hooks) * 7 > 65_535
+    assert [epochs_told(session, hook) for hook in hooks] == [sorted(epochs)] * len(hooks)
+
+
+def test_a_long_log_is_passed_on_in_steps_between_which_others_have_their_turn(
+    session: Session, tenant: uuid.UUID
+) -> None:
+    webhook = make_webhook(session, tenant, "job.queued", "job.epoch")
+    long_log(session, tenant)
+    job = make_job(session, tenant)
+    webhook_outbox.pass_on(session, set())
+    assert job.id in {message.job_id for message in log(session, webhook)}
+    told = epochs_told(session, webhook)
+    webhook_outbox.pass_on(session, set())
+    assert 0 < len(told) < len(epochs_told(session, webhook))
+
+
+def test_a_job_whose_messages_cannot_be_written_holds_up_no_other(sessions: sessionmaker[Session]) -> None:
+    with transaction(sessions) as session:
+        tenant_id = make_tenant(session)
+        webhook = make_webhook(session, tenant_id)
+        bad, good = make_job(session, tenant_id), make_job(session, tenant_id)
+        session.execute(text(f"ALTER TABLE webhook_deliveries ADD CHECK (job_id <> '{bad.id}')"))
+    set_aside: set[uuid.UUID] = set()
+    with transaction(sessions) as session:
+        while webhook_outbox.pass_on(session, set_aside):
+            pass
+    with transaction(sessions) as session:
+        assert [message.job_id for message in log(session, webhook)] == [good.id]
+    assert set_aside == {bad.id}
+
+
 def test_two_processes_pass_on_each_event_once(sessions: sessionmaker[Session]) -> None:
     with transaction(sessions) as session:
         tenant_id = make_tenant(session)
         webhook = make_webhook(session, tenant_id)
         make_job(session, tenant_id)
     with transaction(sessions) as one, transaction(sessions) as two:
-        assert webhook_outbox.pass_on(one) == 1
-        assert webhook_outbox.pass_on(two) == 0
+        assert webhook_outbox.pass_on(one, set()) == 1
+        assert webhook_outbox.pass_on(two, set()) == 0
     with transaction(sessions) as one, transaction(sessions) as two:
         assert len(due(one)) == 1
         assert due(two) == []

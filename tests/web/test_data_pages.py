@@ -6,7 +6,9 @@ import re
 import uuid
 from collections.abc import Callable
 from html import unescape
+from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from api.web.datasets.view import counts
@@ -35,13 +37,23 @@ def test_a_list_with_nothing_in_it_says_what_it_is_for(visitor: TestClient, seed
         assert title not in visitor.get(f"/{noun}").text
 
 
-def test_every_key_that_does_not_fit_is_there(visitor: TestClient, seeds: Seeds) -> None:
+@pytest.mark.parametrize("earlier", [False, True], ids=["", "a report that lists them all"])
+def test_the_first_keys_that_do_not_fit_are_there_with_the_number_of_all(
+    visitor: TestClient, seeds: Seeds, earlier: bool
+) -> None:
     missing, unexpected = ([f"{noun}.{number}.weight" for number in range(250)] for noun in ("layer", "block"))
-    made = invalid_checkpoint(seeds, {"missing": missing, "unexpected": unexpected[:3], "misshapen": []})
+    counted: dict[str, Any] = {"missing": missing[:100], "counts": {"missing": 250, "unexpected": 3, "misshapen": 0}}
+    report: dict[str, Any] = {
+        "missing": missing,
+        "unexpected": unexpected[:3],
+        "misshapen": [],
+        **({} if earlier else counted),
+    }
+    made = invalid_checkpoint(seeds, report)
     page = visitor.get(f"/checkpoints/{made}").text
-    assert re.findall(r"<li><code>([^<]+)</code>", page) == missing + unexpected[:3]
-    assert re.findall(r"<summary>([^<]+)</summary>\s*<ul", page) == ["50 more keys"]
-    assert page.index("layer.199.weight") < page.index("50 more keys") < page.index("layer.200.weight")
+    assert re.findall(r"<li><code>([^<]+)</code>", page) == missing[:100] + unexpected[:3]
+    assert re.findall(r">and ([^<]+)</p>", page) == ["150 more keys"]
+    assert visitor.get(f"/v1/checkpoints/{made}").json()["report"] == {**report, "counts": counted["counts"]}
 
 
 def test_a_row_asks_again_only_while_the_check_lasts(visitor: TestClient, seeds: Seeds) -> None:

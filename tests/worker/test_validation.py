@@ -229,10 +229,31 @@ def test_a_checkpoint_of_another_shape_is_invalid_with_the_keys(
     run_check(context, checkpoint_id)
     checkpoint = read_checkpoint(sessions, checkpoint_id)
     assert (checkpoint.status, checkpoint.content_sha256) == ("invalid", None)
-    assert checkpoint.report == {"missing": [renamed], "unexpected": ["stranger"], "misshapen": []}
+    counts = {"missing": 1, "unexpected": 1, "misshapen": 0}
+    assert checkpoint.report == {"missing": [renamed], "unexpected": ["stranger"], "misshapen": [], "counts": counts}
     assert checkpoint.error is not None
     assert checkpoint.error["code"] == "checkpoint_mismatch"
     assert "other.pt" in checkpoint.error["message"]
+
+
+def test_the_report_of_a_checkpoint_is_bounded_and_can_be_shown_whatever_its_keys_are(
+    context: Context,
+    sessions: sessionmaker[Session],
+    new_checkpoint: Callable[[Path], uuid.UUID],
+    tmp_path: Path,
+) -> None:
+    state = {f"\x00{number:04d}" + "x" * 1000: torch.zeros(1) for number in range(3000)}
+    torch.save(state, tmp_path / "other.pt")
+    checkpoint_id = new_checkpoint(tmp_path / "other.pt")
+    run_check(context, checkpoint_id)
+    checkpoint = read_checkpoint(sessions, checkpoint_id)
+    assert checkpoint.error is not None
+    assert checkpoint.report is not None
+    assert checkpoint.error["code"] == "checkpoint_mismatch"
+    assert "3000 unexpected (\\x000000xxx" in checkpoint.error["message"]
+    assert len(checkpoint.error["message"]) < 2500
+    assert checkpoint.report["counts"]["unexpected"] == 3000
+    assert checkpoint.report["unexpected"] == [f"\\x00{number:04d}".ljust(200, "x") for number in range(100)]
 
 
 class _Evil:

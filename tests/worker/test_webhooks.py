@@ -15,6 +15,7 @@ from typing import Any
 
 import httpcore
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 from standardwebhooks import Webhook as Receiver
 from standardwebhooks.webhooks import WebhookVerificationError
@@ -286,6 +287,18 @@ def test_a_message_that_fails_is_tried_again_later_under_the_same_id(
     assert len({headers["webhook-id"] for headers, _ in hook.received}) == 1
     with transaction(sessions) as session:
         assert webhooks.get_delivery(session, webhook, message.id).status == "delivered"
+
+
+def test_what_can_be_sent_is_sent_though_nothing_can_be_passed_on(
+    context: Context, hook: Hook, sessions: sessionmaker[Session]
+) -> None:
+    with transaction(sessions) as session:
+        tenant_id = make_tenant(session)
+        webhook = webhooks.create(session, tenant_id, url=hook.url, events=["job.queued"])
+        message = webhooks.send_test(session, tenant_id, webhook.id)
+        session.execute(text("ALTER TABLE jobs RENAME COLUMN webhook_seq TO gone"))
+    deliver(context)
+    assert [headers["webhook-id"] for headers, _ in hook.received] == [f"msg_{message.id.hex}"]
 
 
 def test_a_receiver_that_is_gone_disables_its_webhook(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -23,6 +24,8 @@ _log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 8
 _ROUND_SECONDS: Final = 20.0
 """After this a round takes no more messages, so that slow receivers do not keep the thread from other work."""
+_PASSING_ON_SECONDS: Final = 10.0
+"""After this a round sends, so that a long log to pass on keeps no message waiting."""
 _GONE: Final = 410
 _running = threading.Lock()
 
@@ -40,10 +43,11 @@ def deliver(context: Context) -> None:
 
 
 def _deliver(context: Context, allowed: Sequence[Network]) -> None:
-    while True:
-        with transaction(context.sessions) as session:
-            if webhook_outbox.pass_on(session) == 0:
-                break
+    try:
+        _pass_on(context)
+    except SQLAlchemyError as error:
+        # What was passed on before is sent all the same.
+        _log.warning("webhooks_not_passed_on", error=str(error))
     until = time.monotonic() + _ROUND_SECONDS
     while time.monotonic() < until and not context.stopping.is_set():
         with transaction(context.sessions) as session:
@@ -53,6 +57,15 @@ def _deliver(context: Context, allowed: Sequence[Network]) -> None:
         with ThreadPoolExecutor(min(_AT_ONCE, len(due)), thread_name_prefix="webhook") as pool:
             for _ in pool.map(lambda message: _send(context, message, allowed), due):
                 pass
+
+
+def _pass_on(context: Context) -> None:
+    until = time.monotonic() + _PASSING_ON_SECONDS
+    set_aside: set[uuid.UUID] = set()
+    while time.monotonic() < until and not context.stopping.is_set():
+        with transaction(context.sessions) as session:
+            if webhook_outbox.pass_on(session, set_aside) == 0:
+                return
 
 
 def _send(context: Context, due: Due, allowed: Sequence[Network]) -> None:

@@ -18,7 +18,7 @@ from persistence import checkpoints
 router = APIRouter(include_in_schema=False)
 
 _PAGE = 50
-_KEYS = 200
+_KEYS = 100
 """Keys that do not fit, shown at once; the rest unfolds."""
 
 

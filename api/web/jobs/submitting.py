@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from api.errors import ApiError, field_problems
 from api.jobs.dry_run import Advice, Estimate, Unchecked, rehearse
-from api.jobs.endpoints import queue_job
+from api.jobs.endpoints import IdempotencyKey, queue_job
 from api.jobs.schemas import JobCreate
 from api.jobs.submission import check_network, checked_config
 from api.services import services_of
@@ -105,7 +105,7 @@ def check_job(request: Request, session: Transaction, visitor: Changing, form: F
 @router.post("/jobs")
 def submit_job(request: Request, session: Transaction, visitor: Changing, form: Form) -> Response:
     """Submit, and go to the job; or the form again, with what is wrong beside the fields."""
-    problems = _checked(session, services_of(request).settings, visitor, form).problems
+    problems = _checked(session, services_of(request).settings, visitor, form).problems + _key_problems(form)
     # Of a form that is sent twice, the first one may have been the last that fitted.
     if all(problem.at_limit for problem in problems):
         try:
@@ -118,6 +118,15 @@ def submit_job(request: Request, session: Transaction, visitor: Changing, form: 
     chosen = {name: str(form.get(name) or "") for name in ("name", "dataset", "checkpoint", "preset")}
     typed = {path: str(form.get(leaf.name) or "") for path, leaf in fields().items()}
     return form_page(request, session, visitor, chosen, typed, problems)
+
+
+def _key_problems(form: Mapping[str, Any]) -> list[FormProblem]:
+    """What is wrong with the hidden field that keeps a form from being queued twice, by the rules of the API."""
+    try:
+        TypeAdapter(IdempotencyKey).validate_python(form.get("idempotency_key") or None)
+    except ValidationError as error:
+        return [FormProblem("", _sentence(f"idempotency_key: {each['msg']}")) for each in error.errors()]
+    return []
 
 
 def _body(form: Mapping[str, Any]) -> JobCreate:

@@ -54,6 +54,10 @@ def _nested(wanted: type[BaseModel], form: FormData) -> dict[str, Any]:
             continue
         place, last = given, first
         for part in path:
-            place, last = place.setdefault(last, {}), part
-        place[last] = value
+            inside = place.setdefault(last, {})
+            if not isinstance(inside, dict):
+                break  # "options" with a value of its own: the rules say what is wrong with that
+            place, last = inside, part
+        else:
+            place[last] = value
     return given
