@@ -71,7 +71,19 @@ def test_a_ready_data_set_shows_its_images(visitor: TestClient, seeds: Seeds) ->
     assert visitor.get(pictures[0]).headers["content-type"] == "image/png"
     one_class = visitor.get(f"/datasets/{dataset_id}/tiles?split=train&label=1").text
     assert len(re.findall("<img", one_class)) == 3
+    assert all(f'href="#{part}-title"' in page and f'id="{part}-title"' in page for part in ("jobs", "tiles", "facts"))
     assert "No image fits" in visitor.get(f"/datasets/{dataset_id}/tiles?split=nosuch").text
+
+
+def test_what_more_images_there_are_is_told(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("api.web.datasets.pages._TILES", 1)
+    dataset_id = seeds.pictured_dataset()
+    with transaction(seeds.sessions) as session:
+        counted = {"count": 1234, "classes": {"0-4": 1000, "5-9": 234}}
+        session.get_one(Dataset, dataset_id).summary = {"splits": {"train": counted, "test": {"count": 6}}}
+    for query, told in (("", "1,240"), ("split=train", "1,234"), ("split=train&label=1", "234")):
+        answer = visitor.get(f"/datasets/{dataset_id}/tiles?{query}", headers={"HX-Request": "true"})
+        assert f"{told} in all" in answer.text
 
 
 def test_the_seed_of_splits_that_were_drawn_is_shown(visitor: TestClient, seeds: Seeds) -> None:

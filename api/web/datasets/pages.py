@@ -12,7 +12,7 @@ from api.readiness import require_dataset
 from api.text import Printable
 from api.transactions import Transaction
 from api.web.cursors import given
-from api.web.datasets.view import counts, split_order, tile
+from api.web.datasets.view import counts, how_many, split_order, tile
 from api.web.templates import render
 from api.web.visitors import Changing, Visited
 from persistence import datasets, jobs
@@ -91,5 +91,6 @@ def _tiles(
         "tiles": [tile(dataset, image) for image in page.rows],
         "more": f"/datasets/{dataset.id}/tiles?{following}" if page.has_more else None,
         "split": split,
+        "total": how_many(dataset, split=split, label=label),
         "label": label,
     }

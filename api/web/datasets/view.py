@@ -54,6 +54,16 @@ def counts(dataset: Dataset, part: Part) -> Counts | None:
     return Counts(ordered, [int(splits[split].get("count", 0)) for split in ordered], rows)
 
 
+def how_many(dataset: Dataset, *, split: str = "", label: int | None = None) -> int:
+    """Images of a split and class, of all where they are left open, as counted when the data set was checked."""
+    splits: dict[str, dict[str, Any]] = (dataset.summary or {}).get("splits", {})
+    chosen = [part for name, part in splits.items() if split in ("", name)]
+    if label is None:
+        return sum(int(part.get("count", 0)) for part in chosen)
+    name = dataset.classes[label] if label < len(dataset.classes) else None
+    return sum(int((part.get("classes") or {}).get(name, 0)) for part in chosen)
+
+
 def split_order(split: str) -> tuple[int, str]:
     """train, val, test, then the named test sets."""
     known = ("train", "val", "test")
