@@ -37,7 +37,8 @@ def dataset_page(request: Request, session: Transaction, visitor: Visited, datas
         split = "train" if "train" in splits else ""
         values |= {"splits": splits, "classes": counts(dataset, "classes"), "groups": counts(dataset, "groups")}
         values |= _tiles(session, dataset, split=split)
-        values["jobs"] = jobs.list_page(session, visitor.tenant_id, dataset_id=dataset.id, limit=_JOBS).rows
+        page = jobs.list_page(session, visitor.tenant_id, dataset_id=dataset.id, limit=_JOBS)
+        values |= {"jobs": page.rows, "more_jobs": page.has_more}
     return render(request, "datasets/page.html", **values)
 
 
@@ -90,7 +91,7 @@ def _tiles(
     return {
         "tiles": [tile(dataset, image) for image in page.rows],
         "more": f"/datasets/{dataset.id}/tiles?{following}" if page.has_more else None,
-        "split": split,
         "total": how_many(dataset, split=split, label=label),
+        "split": split,
         "label": label,
     }
