@@ -9,6 +9,7 @@ from html import unescape
 
 from starlette.testclient import TestClient
 
+from api.web.datasets.pages import MOST_ROWS
 from api.web.datasets.view import counts
 from persistence.database import transaction
 from persistence.tables import Dataset
@@ -157,6 +158,38 @@ def test_a_list_goes_on(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:
         rows = visitor.get(more, headers={"HX-Request": "true"}).text
         assert set(re.findall(rf'href="/{noun}/([0-9a-f-]{{36}})"', first + rows)) == made
         assert visitor.get(f"/{noun}?after=nonsense").status_code == 422
+def test_a_class_is_told_from_an_attribute_whose_value_looks_like_more_of_it() -> None:
+    groups = {"cat · place=land · dry": 97, "cat · place=sea": 3, "cat · big · place=land · dry": 50}
+    summary = {"splits": {"train": {"count": 150, "groups": groups}}}
+    table = counts(Dataset(classes=["cat", "cat · big"], summary=summary), "groups")
+    assert table is not None
+    assert [(row.cells[0].total, row.cells[0].small) for row in table.rows] == [(100, False), (100, True), (50, False)]
+
+
+def test_of_many_groups_the_marked_ones_are_shown_first_and_all_are_a_click_away(
+    visitor: TestClient, seeds: Seeds
+) -> None:
+    dataset_id = seeds.pictured_dataset()
+    classes = [f"c{number}" for number in range(300)]
+    groups = {f"{name} · square={value}": 50 for name in classes for value in ("no", "yes")}
+    groups["c299 · square=yes"] = 1
+    with transaction(seeds.sessions) as session:
+        dataset = session.get_one(Dataset, dataset_id)
+        dataset.classes = classes
+        dataset.attributes = [{"name": "square", "values": ["no", "yes", *(f"value {number}" for number in range(98))]}]
+        counted = {"count": 29951, "classes": dict.fromkeys(classes, 100), "groups": groups}
+        dataset.summary = {"splits": {"train": counted}}
+    page = visitor.get(f"/datasets/{dataset_id}").text
+    rows = re.findall(r'<tr><th scope="row">(c\d+[^<]*)</th>', page)
+    assert (len(rows), rows[0]) == (2 * MOST_ROWS, "c299 · square=yes")
+    assert f"{MOST_ROWS} of 600 are shown, the marked ones first" in page
+    assert "and 50 more" in page
+    assert len(page) < 200_000
+    everything = visitor.get(re.findall(r'href="([^"#]+rows=all)#groups-title"', page)[0]).text
+    assert re.findall(r'<tr><th scope="row">(c\d+[^<]*)</th>', everything) == [*groups, *classes]
+    assert "are shown" not in everything
+
+
 
 
 def test_the_fields_of_an_upload_are_checked_as_they_will_be(
