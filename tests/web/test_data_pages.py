@@ -87,6 +87,16 @@ def test_what_more_images_there_are_is_told(visitor: TestClient, seeds: Seeds, m
         assert f"{told} in all" in answer.text
 
 
+def test_a_number_and_what_it_is_about_are_two_words(visitor: TestClient, seeds: Seeds) -> None:
+    dataset_id = seeds.pictured_dataset()
+    found = {"images": 1, "complete": True, "between": [{"splits": ["train", "val"], "count": 1}], "examples": []}
+    with transaction(seeds.sessions) as session:
+        report = {"warnings": [], "duplicates": {"exact": found, "similar": found}, "attributes": []}
+        session.get_one(Dataset, dataset_id).report = report
+    text = re.sub("<[^>]+>", "", visitor.get(f"/datasets/{dataset_id}").text)
+    assert "Looking alike: 1 train and val: 1\n" in text
+
+
 def test_the_seed_of_splits_that_were_drawn_is_shown(visitor: TestClient, seeds: Seeds) -> None:
     dataset_id = seeds.pictured_dataset()
     assert "Split seed" not in visitor.get(f"/datasets/{dataset_id}").text
@@ -148,16 +158,6 @@ def test_groups_that_go_against_their_class_are_marked() -> None:
     assert counts(Dataset(classes=[], summary={"splits": {"train": {"count": 1}}}), "groups") is None
 
 
-def test_a_list_goes_on(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("api.web.datasets.listing._PAGE", 1)
-    monkeypatch.setattr("api.web.checkpoints.pages._PAGE", 1)
-    for noun, make in (("datasets", seeds.dataset), ("checkpoints", seeds.checkpoint)):
-        made = {str(make()) for _ in range(2)}
-        first = visitor.get(f"/{noun}").text
-        more = unescape(re.findall(rf'hx-get="(/{noun}\?[^"]+)"', first)[0])
-        rows = visitor.get(more, headers={"HX-Request": "true"}).text
-        assert set(re.findall(rf'href="/{noun}/([0-9a-f-]{{36}})"', first + rows)) == made
-        assert visitor.get(f"/{noun}?after=nonsense").status_code == 422
 def test_a_class_is_told_from_an_attribute_whose_value_looks_like_more_of_it() -> None:
     groups = {"cat · place=land · dry": 97, "cat · place=sea": 3, "cat · big · place=land · dry": 50}
     summary = {"splits": {"train": {"count": 150, "groups": groups}}}
@@ -190,6 +190,16 @@ def test_of_many_groups_the_marked_ones_are_shown_first_and_all_are_a_click_away
     assert "are shown" not in everything
 
 
+def test_a_list_goes_on(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("api.web.datasets.listing._PAGE", 1)
+    monkeypatch.setattr("api.web.checkpoints.pages._PAGE", 1)
+    for noun, make in (("datasets", seeds.dataset), ("checkpoints", seeds.checkpoint)):
+        made = {str(make()) for _ in range(2)}
+        first = visitor.get(f"/{noun}").text
+        more = unescape(re.findall(rf'hx-get="(/{noun}\?[^"]+)"', first)[0])
+        rows = visitor.get(more, headers={"HX-Request": "true"}).text
+        assert set(re.findall(rf'href="/{noun}/([0-9a-f-]{{36}})"', first + rows)) == made
+        assert visitor.get(f"/{noun}?after=nonsense").status_code == 422
 
 
 def test_the_fields_of_an_upload_are_checked_as_they_will_be(
