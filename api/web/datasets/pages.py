@@ -103,7 +103,7 @@ def _tiles(
     return {
         "tiles": [tile(dataset, image) for image in page.rows],
         "more": f"/datasets/{dataset.id}/tiles?{following}" if page.has_more else None,
-        "total": how_many(dataset, split=split, label=label),
+        "total": how_many(dataset, split=split, label=label) or None,
         "split": split,
         "label": label,
     }
