@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -111,6 +112,12 @@ def plural(number: int, noun: str, many: str | None = None) -> str:
 def words(name: str) -> str:
     """A code as words: "training_erm" → "training ERM"."""
     return name.replace("_", " ").replace("erm", "ERM")
+
+
+def coded(text: str) -> Markup:
+    """Text of our own with what stands between backticks as code."""
+    parts = re.split("`([^`]+)`", text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def bound(value: float) -> str:

@@ -45,6 +45,7 @@ def environment() -> Environment:
         formats.short,
         formats.words,
         formats.sentence,
+        formats.coded,
     ):
         made.filters[filter_.__name__] = filter_
     made.filters["by_split"] = lambda pairs: sorted(pairs, key=lambda pair: split_order(pair[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -18,6 +18,8 @@ from api.transactions import Transaction
 from persistence.scopes import allows
 from persistence.tables import Tenant
 
+LONGEST_NEXT: Final = 2000
+"""Characters of the address that somebody comes back to after the login."""
 _IN_SCOPE: Final = "masktune.visitor"
 
 
@@ -79,11 +81,30 @@ async def read_form(request: Request) -> FormData:
 def to_login(request: Request) -> Response:
     """Have the browser log in and come back."""
     if request.headers.get("HX-Request"):
-        # htmx would put the login form into a corner of the page; this takes the whole window there.
-        return Response(status_code=401, headers={"HX-Redirect": "/login", "Cache-Control": "no-store"})
-    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    target = "/login" if request.method != "GET" or wanted == "/" else f"/login?next={quote(wanted, safe='')}"
+        # htmx would put the login form into a corner of the page; this takes the whole window there, and back again.
+        target = _login(_page_of(request))
+        return Response(status_code=401, headers={"HX-Redirect": target, "Cache-Control": "no-store"})
+    target = _login(_local(request.url.path, request.url.query) if request.method == "GET" else "/")
     return RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
+
+
+def _login(wanted: str) -> str:
+    return "/login" if wanted == "/" else f"/login?next={quote(wanted, safe='')}"
+
+
+def _local(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
+
+
+def _page_of(request: Request) -> str:
+    """The page that htmx asked from, if it is one of this service that the login takes, else the start page."""
+    try:
+        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+    except ValueError:
+        return "/"
+    wanted = _local(page.path, page.query)
+    ours = page.netloc == request.url.netloc and wanted.startswith("/") and not wanted.startswith("//")
+    return wanted if ours and len(wanted) <= LONGEST_NEXT else "/"
 
 
 Visited = Annotated[Visitor, Depends(require_visitor)]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from api.web.datasets.pages import MOST_ROWS
 from api.web.datasets.view import counts
 from persistence.database import transaction
 from persistence.tables import Dataset
@@ -83,7 +84,29 @@ def test_a_ready_data_set_shows_its_images(visitor: TestClient, seeds: Seeds) ->
     assert visitor.get(pictures[0]).headers["content-type"] == "image/png"
     one_class = visitor.get(f"/datasets/{dataset_id}/tiles?split=train&label=1").text
     assert len(re.findall("<img", one_class)) == 3
+    assert all(f'href="#{part}-title"' in page and f'id="{part}-title"' in page for part in ("jobs", "tiles", "facts"))
     assert "No image fits" in visitor.get(f"/datasets/{dataset_id}/tiles?split=nosuch").text
+
+
+def test_what_more_images_there_are_is_told(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("api.web.datasets.pages._TILES", 1)
+    dataset_id = seeds.pictured_dataset()
+    with transaction(seeds.sessions) as session:
+        counted = {"count": 1234, "classes": {"0-4": 1000, "5-9": 234}}
+        session.get_one(Dataset, dataset_id).summary = {"splits": {"train": counted, "test": {"count": 6}}}
+    for query, told in (("", "1,240"), ("split=train", "1,234"), ("split=train&label=1", "234")):
+        answer = visitor.get(f"/datasets/{dataset_id}/tiles?{query}", headers={"HX-Request": "true"})
+        assert f"{told} in all" in answer.text
+
+
+def test_a_number_and_what_it_is_about_are_two_words(visitor: TestClient, seeds: Seeds) -> None:
+    dataset_id = seeds.pictured_dataset()
+    found = {"images": 1, "complete": True, "between": [{"splits": ["train", "val"], "count": 1}], "examples": []}
+    with transaction(seeds.sessions) as session:
+        report = {"warnings": [], "duplicates": {"exact": found, "similar": found}, "attributes": []}
+        session.get_one(Dataset, dataset_id).report = report
+    text = re.sub("<[^>]+>", "", visitor.get(f"/datasets/{dataset_id}").text)
+    assert "Looking alike: 1 train and val: 1\n" in text
 
 
 def test_the_seed_of_splits_that_were_drawn_is_shown(visitor: TestClient, seeds: Seeds) -> None:
@@ -145,6 +168,38 @@ def test_groups_that_go_against_their_class_are_marked() -> None:
     marked = {row.name for row in table.rows for cell in row.cells if cell.small}
     assert marked == {"0-4 · square=no"}
     assert counts(Dataset(classes=[], summary={"splits": {"train": {"count": 1}}}), "groups") is None
+
+
+def test_a_class_is_told_from_an_attribute_whose_value_looks_like_more_of_it() -> None:
+    groups = {"cat · place=land · dry": 97, "cat · place=sea": 3, "cat · big · place=land · dry": 50}
+    summary = {"splits": {"train": {"count": 150, "groups": groups}}}
+    table = counts(Dataset(classes=["cat", "cat · big"], summary=summary), "groups")
+    assert table is not None
+    assert [(row.cells[0].total, row.cells[0].small) for row in table.rows] == [(100, False), (100, True), (50, False)]
+
+
+def test_of_many_groups_the_marked_ones_are_shown_first_and_all_are_a_click_away(
+    visitor: TestClient, seeds: Seeds
+) -> None:
+    dataset_id = seeds.pictured_dataset()
+    classes = [f"c{number}" for number in range(300)]
+    groups = {f"{name} · square={value}": 50 for name in classes for value in ("no", "yes")}
+    groups["c299 · square=yes"] = 1
+    with transaction(seeds.sessions) as session:
+        dataset = session.get_one(Dataset, dataset_id)
+        dataset.classes = classes
+        dataset.attributes = [{"name": "square", "values": ["no", "yes", *(f"value {number}" for number in range(98))]}]
+        counted = {"count": 29951, "classes": dict.fromkeys(classes, 100), "groups": groups}
+        dataset.summary = {"splits": {"train": counted}}
+    page = visitor.get(f"/datasets/{dataset_id}").text
+    rows = re.findall(r'<tr><th scope="row">(c\d+[^<]*)</th>', page)
+    assert (len(rows), rows[0]) == (2 * MOST_ROWS, "c299 · square=yes")
+    assert f"{MOST_ROWS} of 600 are shown, the marked ones first" in page
+    assert "and 50 more" in page
+    assert len(page) < 200_000
+    everything = visitor.get(re.findall(r'href="([^"#]+rows=all)#groups-title"', page)[0]).text
+    assert re.findall(r'<tr><th scope="row">(c\d+[^<]*)</th>', everything) == [*groups, *classes]
+    assert "are shown" not in everything
 
 
 def test_a_list_goes_on(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:  # type: ignore[no-untyped-def]

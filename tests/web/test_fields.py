@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from api.web.formats import coded
 from api.web.jobs.fields import PREFIX, changes, fields, place_of, sections, text_of, texts
 from masktune_core.config import PRESETS, JobConfig, resolve_config
 
@@ -38,6 +39,12 @@ def test_a_field_knows_its_kind_its_bounds_and_whether_it_may_be_empty() -> None
     assert (crop.kind, crop.optional) == ("list", True)
     assert fields()["masking.strategy"].choices == ("masktune", "random_mask", "none")
     assert fields()["model.pretrained"].kind == "switch"
+
+
+def test_help_is_for_people_and_not_in_the_words_of_json() -> None:
+    assert all("null" not in field.help.lower() for field in fields().values())
+    assert "Left empty: the whole image" in fields()["input.resize"].help
+    assert coded("the `size` of <b>") == "the <code>size</code> of &lt;b&gt;"
 
 
 @pytest.mark.parametrize(

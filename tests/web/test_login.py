@@ -158,6 +158,35 @@ def test_with_the_cookie_a_change_needs_the_pages_token(visitor: TestClient, see
     assert (allowed.status_code, allowed.json()["status"]) == (200, "cancelled")
 
 
+def sent_to(browser: TestClient, **headers: str) -> str:
+    """Where the whole window goes when a part of a page is asked for by nobody."""
+    answer = browser.get("/jobs/1/row", headers={"HX-Request": "true"} | headers, follow_redirects=False)
+    assert answer.status_code == 401
+    return str(answer.headers["hx-redirect"])
+
+
 def test_a_script_of_a_page_is_told_where_to_log_in(browser: TestClient) -> None:
-    answer = browser.get("/jobs", headers={"HX-Request": "true"}, follow_redirects=False)
-    assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/login")
+    assert sent_to(browser) == "/login"
+
+
+def test_whose_session_ends_while_a_page_asks_by_itself_comes_back_to_that_page(browser: TestClient, key: str) -> None:
+    where = sent_to(browser, **{"HX-Current-URL": f"{browser.base_url}/jobs?status=running&name=a b"})
+    assert where == "/login?next=%2Fjobs%3Fstatus%3Drunning%26name%3Da%20b"
+    assert 'value="/jobs?status=running&amp;name=a b"' in browser.get(where).text
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://elsewhere.example/jobs",
+        "//elsewhere.example",
+        "http://[",
+        "javascript:alert(1)",
+        "",
+        "{base}//evil.example",
+        "{base}/jobs?name=" + 2000 * "x",
+    ],
+)
+def test_nobody_is_led_elsewhere_by_the_page_that_was_asked_from(browser: TestClient, address: str) -> None:
+    address = address.replace("{base}", str(browser.base_url))
+    assert sent_to(browser, **{"HX-Current-URL": address}) == "/login"

@@ -60,8 +60,8 @@ def line_chart(
     parts += [_grid_y(frame, tick, y_text(tick)) for tick in y.ticks]
     parts += [_tick_x(frame, tick, x_text(tick)) for tick in x.ticks]
     parts.append(
-        Markup('<text class="axis-name" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            f"{_LEFT + frame.width / 2:.0f}", HEIGHT - 4, x_label
+        Markup('<text class="axis-name" x="{}" y="{}" dy="2.8em" text-anchor="middle">{}</text>').format(
+            f"{_LEFT + frame.width / 2:.0f}", HEIGHT - _BOTTOM, x_label
         )
     )
     for line in drawn:
@@ -111,9 +111,8 @@ def _grid_y(frame: _Frame, tick: float, text: str) -> Markup:
 
 
 def _tick_x(frame: _Frame, tick: float, text: str) -> Markup:
-    base = HEIGHT - _BOTTOM
-    return Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        frame.across(tick), base + 16, text
+    return Markup('<text class="tick" x="{}" y="{}" dy="1.35em" text-anchor="middle">{}</text>').format(
+        frame.across(tick), HEIGHT - _BOTTOM, text
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
@@ -12,7 +12,7 @@ from api.readiness import require_dataset
 from api.text import Printable
 from api.transactions import Transaction
 from api.web.cursors import given
-from api.web.datasets.view import counts, split_order, tile
+from api.web.datasets.view import counts, how_many, split_order, tile
 from api.web.templates import render
 from api.web.visitors import Changing, Visited
 from persistence import datasets, jobs
@@ -22,22 +22,35 @@ router = APIRouter(include_in_schema=False)
 
 _TILES = 60
 _JOBS = 10
+MOST_ROWS: Final = 100
+"""Of the groups and of the classes on the page, unless all are asked for."""
+MOST_VALUES: Final = 50
+"""Of each attribute."""
 
 Split = Annotated[Printable, Query(max_length=100)]
 Number = Annotated[int | None, Query(ge=0, le=2**31 - 1)]
 
 
 @router.get("/datasets/{dataset_id}")
-def dataset_page(request: Request, session: Transaction, visitor: Visited, dataset_id: DatasetId) -> Response:
-    """Its state, its report, its images and the jobs on it."""
+def dataset_page(
+    request: Request,
+    session: Transaction,
+    visitor: Visited,
+    dataset_id: DatasetId,
+    rows: Literal["some", "all"] = "some",
+) -> Response:
+    """Its state, its report, the jobs on it and its images; `rows` of the tables of groups and classes."""
     dataset = datasets.get(session, visitor.tenant_id, dataset_id)
     values: dict[str, Any] = {"dataset": dataset}
     if dataset.status == "ready":
         splits = _splits(dataset)
         split = "train" if "train" in splits else ""
-        values |= {"splits": splits, "classes": counts(dataset, "classes"), "groups": counts(dataset, "groups")}
+        values |= {"splits": splits, "most_values": MOST_VALUES}
+        most = None if rows == "all" else MOST_ROWS
+        values |= {"classes": counts(dataset, "classes", most), "groups": counts(dataset, "groups", most)}
         values |= _tiles(session, dataset, split=split)
-        values["jobs"] = jobs.list_page(session, visitor.tenant_id, dataset_id=dataset.id, limit=_JOBS).rows
+        page = jobs.list_page(session, visitor.tenant_id, dataset_id=dataset.id, limit=_JOBS)
+        values |= {"jobs": page.rows, "more_jobs": page.has_more}
     return render(request, "datasets/page.html", **values)
 
 
@@ -90,6 +103,7 @@ def _tiles(
     return {
         "tiles": [tile(dataset, image) for image in page.rows],
         "more": f"/datasets/{dataset.id}/tiles?{following}" if page.has_more else None,
+        "total": how_many(dataset, split=split, label=label) or None,
         "split": split,
         "label": label,
     }

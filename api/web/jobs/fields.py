@@ -194,11 +194,16 @@ def _field(path: str, schema: dict[str, Any]) -> Field:
     return Field(
         path=path,
         kind="choice" if choices else kinds.get(kept["type"], "text"),
-        help=schema.get("description", ""),
+        help=_in_a_form(schema.get("description", "")),
         optional=optional,
         choices=choices,
         bounds=_bounds(kept),
     )
+
+
+def _in_a_form(description: str) -> str:
+    """What is null in JSON is a field left empty."""
+    return description.replace("Null:", "Left empty:").replace("null:", "left empty:")
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:

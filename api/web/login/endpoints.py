@@ -16,8 +16,8 @@ from api.services import services_of
 from api.strangers import address_of
 from api.transactions import Transaction
 from api.web.templates import render
+from api.web.visitors import LONGEST_NEXT, Visited
 from api.web.visitors import Form as PageForm
-from api.web.visitors import Visited
 from persistence import api_keys, browser_sessions, login_attempts, login_links
 from persistence.database import transaction
 
@@ -29,7 +29,7 @@ _USED_UP = (
 )
 _REFUSED = "This key is unknown or was revoked. An API key begins with mt_."
 
-Next = Annotated[str, Query(max_length=2000)]
+Next = Annotated[str, Query(max_length=LONGEST_NEXT)]
 Text = Annotated[str, Form(max_length=2000)]
 
 

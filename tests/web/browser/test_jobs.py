@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from urllib.parse import parse_qs
 
 from playwright.sync_api import Page, Route, expect
 
@@ -219,6 +220,28 @@ def test_a_form_that_cannot_be_checked_says_why(
     expect(state).to_have_text("Not checked: too many requests. Checked again in 1.0 s.")
     page.unroute("**/jobs/check")
     expect(state).to_contain_text("Ready to submit")
+
+
+def test_a_form_come_back_to_submits_another_job_only_if_something_was_changed(
+    page: Page, stack: Stack, dataset_id: uuid.UUID
+) -> None:
+    keys: list[str] = []
+
+    def stay(route: Route) -> None:
+        sent = parse_qs(route.request.post_data or "")
+        keys.append(sent["idempotency_key"][0])
+        route.fulfill(status=204)  # the page stays as it is, as one that comes out of the back/forward cache
+
+    page.goto(f"{stack.url}/jobs/new?dataset={dataset_id}")
+    page.route("**/jobs", stay)
+    submit = page.get_by_role("button", name="Submit job")
+    for name in ("one", "one", "other"):
+        page.get_by_label("Name", exact=True).fill(name)
+        with page.expect_response("**/jobs"):
+            submit.click()
+        page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+        expect(submit).to_be_enabled()
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_images_of_a_comparison_lead_to_their_detail(page: Page, stack: Stack, finished_job: uuid.UUID) -> None:

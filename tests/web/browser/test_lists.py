@@ -108,14 +108,60 @@ def test_a_list_that_broke_off_goes_on_with_a_click(
 
     page.route(re.compile(r"/tiles\?.*after="), fail)
     page.goto(f"{stack.url}/datasets/{dataset_id}")
-    more = page.get_by_role("link", name="More images")
+    wait_for(page, HTMX_IS_THERE)
+    more = page.get_by_role("link", name="Show more images")
     with page.expect_event("requestfailed"):
-        more.scroll_into_view_if_needed()
+        more.click()
     expect(page.get_by_text("The server cannot be reached.")).to_be_visible()
     expect(page.locator("#tiles img")).to_have_count(60)
     failing[0] = False
     more.click()
     expect(page.locator("#tiles img").nth(60)).to_be_attached()
+
+
+def test_a_list_goes_on_only_when_asked_and_the_focus_goes_on_with_it(
+    page: Page, stack: Stack, dataset_id: uuid.UUID
+) -> None:
+    page.goto(f"{stack.url}/datasets/{dataset_id}")
+    wait_for(page, HTMX_IS_THERE)
+    images = page.locator("#tiles img")
+    more = page.get_by_role("link", name="Show more images")
+    expect(page.locator("#tiles .more")).to_contain_text("1,200 in all")
+    more.scroll_into_view_if_needed()
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_timeout(500)
+    expect(images).to_have_count(60)
+    more.press("Enter")
+    expect(images).to_have_count(120)
+    expect(page.locator("#tiles li").nth(60)).to_be_focused()
+    # On goes Tab to what follows the images that are there: the button for more of them.
+    page.keyboard.press("Tab")
+    expect(more).to_be_focused()
+
+
+def test_more_jobs_come_on_a_click_and_their_first_one_has_the_focus(
+    page: Page, stack: Stack, finished_job: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.web.jobs.listing._PAGE", 2)
+    made = [stack.twin(finished_job, name=f"Of a long list {number}") for number in range(3)]
+    page.goto(f"{stack.url}/jobs?name=long+list")
+    wait_for(page, HTMX_IS_THERE)
+    more = page.get_by_role("link", name="Show more jobs")
+    more.scroll_into_view_if_needed()
+    more.press("Enter")
+    expect(more).to_have_count(0)
+    expect(page.locator("#job-rows tr")).to_have_count(len(made))
+    expect(page.locator("#job-rows a.row").nth(2)).to_be_focused()
+
+
+def test_the_jobs_on_a_data_set_are_reached_from_the_top_of_its_page(
+    page: Page, stack: Stack, dataset_id: uuid.UUID, finished_job: uuid.UUID
+) -> None:
+    page.goto(f"{stack.url}/datasets/{dataset_id}")
+    page.get_by_role("navigation", name="On this page").get_by_role("link", name="Jobs on it").click()
+    heading = page.get_by_role("heading", name="Jobs on it")
+    expect(heading).to_be_in_viewport()
+    assert heading.evaluate("(jobs) => jobs.compareDocumentPosition(document.getElementById('tiles'))") == 4  # follows
 
 
 @pytest.mark.parametrize("place", ["datasets", "compare"])

@@ -18,12 +18,28 @@ if (form) {
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id === "config") check();
   });
+  let sent = null;
   form.addEventListener("submit", () => {
+    // Whoever comes back to the page by the browser's history and changes something wants another job, not the same.
+    const filled = filledIn();
+    if (sent !== null && sent !== filled) form.elements.idempotency_key.value = freshKey();
+    sent = filled;
     form.querySelector("[type=submit]").disabled = true;
   });
   window.addEventListener("pageshow", () => {
     form.querySelector("[type=submit]").disabled = false;
   });
+}
+
+function filledIn() {
+  const fields = new FormData(form);
+  fields.delete("idempotency_key");
+  return new URLSearchParams(fields).toString();
+}
+
+// `crypto.randomUUID` is there only with TLS, or on the machine itself.
+function freshKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function paragraph(text) {

@@ -1,4 +1,5 @@
 // On every page: times that stay fresh, messages for what went wrong, confirmation of what cannot be undone, copying.
+import "./more.js";
 import { reason, UNREACHABLE } from "./problems.js";
 import { toast } from "./toast.js";
 import { refreshTimes } from "./times.js";

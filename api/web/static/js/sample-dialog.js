@@ -1,6 +1,7 @@
 // One image, large: heatmaps over it, what was masked, and what the models said. ← and → go through the selection.
 import { getJson } from "./problems.js";
-import { className, inWords, percent, picture } from "./sample-tile.js";
+import { className, inWords, percent } from "./sample-tile.js";
+import { SamplePanels } from "./sample-panels.js";
 import { toast } from "./toast.js";
 
 const MOST_CLASSES = 10;
@@ -12,6 +13,7 @@ export class SampleDialog {
     this.sample = null; // what is shown of it; null when it could not be fetched
     this.run = 0;
     this.stepping = false;
+    this.panels = new SamplePanels(element);
     const opacity = element.querySelector("#sample-opacity");
     const blend = () => {
       for (const image of element.querySelectorAll(".overlay")) image.style.opacity = opacity.value / 100;
@@ -35,6 +37,7 @@ export class SampleDialog {
     element.addEventListener("keydown", (event) => {
       if (event.target === opacity || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "x" && this.sample) this.picks.toggle(this.sample.index);
+      this.panels.choose(Number(event.key) - 1);
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step) return;
       event.preventDefault();
@@ -117,15 +120,9 @@ export class SampleDialog {
   }
 
   draw(sample) {
-    const { element, classes } = this;
+    const { classes } = this;
     this.title(`Image ${sample.index} · ${className(classes, sample.label)}`, sample.flipped);
-    const small = Math.max(sample.width, sample.height) < 200;
-    for (const [number, image] of element.querySelectorAll("[data-picture]").entries()) {
-      const kind = image.dataset.picture;
-      image.classList.toggle("pixels", small);
-      image.src = kind === "before" || kind === "after" ? picture(sample, "map", kind) : picture(sample, kind);
-      image.alt = number === 0 ? inWords(sample, classes) : ""; // what the others show stands below them
-    }
+    this.panels.draw(sample, inWords(sample, classes));
     for (const side of ["before", "after"]) {
       const right = sample[`correct_${side}`];
       this.find(`[data-said="${side}"]`).textContent =

@@ -46,18 +46,11 @@ export function tile(sample, element, view, classes, picked) {
   const line = document.createElement("span");
   line.className = "said";
   line.setAttribute("aria-hidden", "true");
-  const mark = (right) => (right ? "✓" : "✗");
-  line.textContent =
-    `${mark(sample.correct_before)} → ${mark(sample.correct_after)} ${className(classes, sample.predicted_after)} ` +
-    `${Math.round(100 * sample.confidence_after)} %`;
+  line.append(
+    changed(sample),
+    ` ${className(classes, sample.predicted_after)} ${Math.round(100 * sample.confidence_after)} %`,
+  );
   button.append(told, pictures, line);
-  if (sample.flipped) {
-    const badge = document.createElement("span");
-    badge.className = `flip ${sample.flipped}`;
-    badge.setAttribute("aria-hidden", "true");
-    badge.textContent = sample.flipped;
-    button.append(badge);
-  }
   const pick = document.createElement("input");
   pick.type = "checkbox";
   pick.className = "pick-box";
@@ -66,6 +59,16 @@ export function tile(sample, element, view, classes, picked) {
   pick.setAttribute("aria-label", `Pick image ${sample.index}`);
   element.replaceChildren(button, pick);
   showPictures(sample, element, view);
+}
+
+// Right or wrong before and after; in one word where they differ. Below the picture: a shortcut is often in a corner of it.
+function changed(sample) {
+  const mark = (right) => (right ? "✓" : "✗");
+  if (!sample.flipped) return `${mark(sample.correct_before)} → ${mark(sample.correct_after)}`;
+  const badge = document.createElement("span");
+  badge.className = `flip ${sample.flipped}`;
+  badge.textContent = sample.flipped;
+  return badge;
 }
 
 // Only the pictures change with the view: the button that they are in may have the focus.
