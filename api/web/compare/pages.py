@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from api.samples.reading import dataset_of, names_of
 from api.transactions import Transaction
 from api.web.choices import MOST, with_named
 from api.web.compare.view import areas, paired, settings_that_differ, unshared
@@ -18,7 +19,7 @@ from api.web.results.figures import split_figures
 from api.web.results.reading import Result, read_results
 from api.web.templates import render
 from api.web.visitors import Visited, Visitor
-from persistence import datasets, differences, jobs
+from persistence import differences, jobs
 from persistence.tables import Job
 
 router = APIRouter(include_in_schema=False)
@@ -70,17 +71,15 @@ def compare_samples(
     """Images whose final prediction differs, some at a time; the first part counts them. Without script, as a page."""
     one, other = (_job(session, visitor, text) for text in (first, second))
     page = differences.page(session, one.id, other.id, after=after, limit=_TILES)
-    sets = [
-        datasets.get(session, visitor.tenant_id, job.dataset_id) for job in (one, other) if job.dataset_id is not None
-    ]
+    sets = [dataset_of(session, job) for job in (one, other)]
     following = given(first=one.id, second=other.id, after=page.next)
     values: dict[str, Any] = {
         "first": one,
         "second": other,
         "rows": page.rows,
         "more": f"/compare/samples?{following}" if page.has_more else None,
-        "classes": list(sets[0].classes) if sets else [],
-        "pictures": len(sets) == 2,
+        "classes": names_of(session, one, sets[0]).classes,
+        "pictures": None not in sets,
     }
     part = "compare/tiles.html"
     if after is None:
@@ -98,9 +97,7 @@ def _pair(session: Session, visitor: Visitor, pair: Sequence[Job], results: Sequ
     figures = [split_figures(result) if result else [] for result in results]
     found = [areas(result) if result else {} for result in results]
     hashes = [(job.manifest or {}).get("dataset_sha256") for job in (first, second)]
-    sets = [
-        datasets.get(session, visitor.tenant_id, job.dataset_id) if job.dataset_id else None for job in (first, second)
-    ]
+    sets = [dataset_of(session, job) for job in pair]
     return {
         "pair": (first, second),
         "missing": [job.name for job, result in zip((first, second), results, strict=True) if result is None],
