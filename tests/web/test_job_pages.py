@@ -197,6 +197,21 @@ def test_a_job_shows_what_it_found(visitor: TestClient, seeds: Seeds) -> None:
     assert "data-thresholds" in page
 
 
+def test_a_job_says_what_it_started_from(visitor: TestClient, seeds: Seeds) -> None:
+    for checkpoint, start, weights in (
+        (None, "trained from scratch", "weights before, as trained by ERM"),
+        (seeds.stored_checkpoint(b"weights"), "checkpoint weights (", "weights before, those of the checkpoint"),
+    ):
+        job_id = seeds.job(seeds.pictured_dataset(), checkpoint_id=checkpoint)
+        token = seeds.claim(job_id)
+        seeds.artifact(job_id, token, "erm.safetensors", b"weights")
+        seeds.finish(job_id, token)
+        page = visitor.get(f"/jobs/{job_id}").text
+        assert start in page.split('class="job-facts')[1].split("</p>", maxsplit=1)[0]
+        assert weights in page
+        assert start in visitor.get(f"/jobs/{job_id}/report").text
+
+
 @pytest.mark.parametrize(("strategy", "called"), [("random_mask", "random masks"), ("none", "no masks")])
 def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds, strategy: str, called: str) -> None:
     sent = form(visitor, seeds.pictured_dataset(), masking__strategy=strategy)

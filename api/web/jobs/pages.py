@@ -18,6 +18,7 @@ from api.web.insight.pages import insight_values
 from api.web.jobs.curves import curves
 from api.web.jobs.live_part import PARTS
 from api.web.jobs.log import line
+from api.web.jobs.start import start_of
 from api.web.jobs.timeline import timeline
 from api.web.results.page import result_values
 from api.web.results.reading import ResultOfJob
@@ -113,6 +114,7 @@ def _values(session: Session, visitor: Visitor, job: Job) -> dict[str, Any]:
         "config": config,
         "config_text": _text_of(config, job),
         "dataset": dataset,
+        "start": start_of(session, job),
         "steps": timeline(
             spans,
             config,

@@ -17,6 +17,7 @@ from api.services import services_of
 from api.transactions import Transaction
 from api.web.assets import assets
 from api.web.jobs.curves import curves
+from api.web.jobs.start import start_of
 from api.web.jobs.timeline import NAMES
 from api.web.report.insight import report_insight
 from api.web.report.pictures import choose, drawer, shown
@@ -82,6 +83,7 @@ def _context(session: Session, job: Job, dataset: Dataset | None) -> dict[str, A
         "job": job,
         "config": config,
         "dataset": dataset,
+        "start": start_of(session, job),
         "curves": curves(training, config, from_checkpoint=stages.from_checkpoint(job, spans)),
         "stages": [
             (NAMES.get(span.stage, span.stage), span.iteration, span.seconds)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.web.jobs.start import from_checkpoint
 from api.web.results.figures import headline, split_figures
 from api.web.results.mistakes import MOST_IN_A_TABLE
 from api.web.results.names import after_name
@@ -24,6 +25,7 @@ def result_values(session: Session, result: Result | None, job: Job, dataset: Da
         "after_name": after_name(job),
         "classes": class_names(result, dataset),
         "artifacts": found,
+        "given_weights": from_checkpoint(job),
         "config_text": json.dumps(job.config, indent=2),
         "manifest_text": json.dumps(job.manifest, indent=2),
     }
