@@ -20,7 +20,7 @@ from api.web.jobs.curves import curves
 from api.web.jobs.start import start_of
 from api.web.jobs.timeline import NAMES
 from api.web.report.insight import report_insight
-from api.web.report.pictures import choose, drawer, shown
+from api.web.report.pictures import choose, drawer, places_that_matter, shown
 from api.web.results.page import result_values
 from api.web.results.reading import ResultOfJob
 from api.web.templates import environment
@@ -57,7 +57,10 @@ def job_report(
     split = values["headline"].split if values.get("headline") else None
     values |= _context(session, job, dataset)
     values |= report_insight(session, services.store, job)
-    values["samples"] = shown(session, job, dataset, sample or choose(session, job, dataset, split)) if dataset else []
+    values["samples"] = []
+    if dataset is not None:
+        first = places_that_matter(values["relied"].shortcuts if values["insight"] else [], result, split)
+        values["samples"] = shown(session, job, dataset, sample or choose(session, job, split, first))
     values["draw"] = drawer(services.store)
 
     def compose() -> bytes:
