@@ -212,6 +212,24 @@ def test_a_job_says_what_it_started_from(visitor: TestClient, seeds: Seeds) -> N
         assert start in visitor.get(f"/jobs/{job_id}/report").text
 
 
+def test_configuration_and_manifest_can_be_downloaded_from_a_shell(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job(seeds.pictured_dataset())
+    token = seeds.claim(job_id)
+    seeds.artifact(job_id, token, "config.json", b"{}")
+    address = f"/v1/jobs/{job_id}/manifest"
+    assert visitor.get(address).status_code == 404
+    manifest = {"seed": 3, "device_name": "Geforce ™"}
+    seeds.manifest(job_id, token, manifest)
+    seeds.finish(job_id, token)
+    page = unescape(visitor.get(f"/jobs/{job_id}").text)
+    curls = re.findall(r"curl -OJ -H \S+ \S+ \S+ http://testserver(\S+)</pre>", page)
+    assert curls == [f"/v1/jobs/{job_id}/artifacts/config.json", address]
+    answer = visitor.get(address)
+    assert answer.json() == manifest
+    assert answer.headers["content-disposition"] == 'attachment; filename="manifest.json"'
+    assert answer.text in page
+
+
 @pytest.mark.parametrize(("strategy", "called"), [("random_mask", "random masks"), ("none", "no masks")])
 def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds, strategy: str, called: str) -> None:
     sent = form(visitor, seeds.pictured_dataset(), masking__strategy=strategy)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.jobs.endpoints import manifest_text
 from api.web.jobs.start import from_checkpoint
 from api.web.results.figures import headline, split_figures
 from api.web.results.mistakes import MOST_IN_A_TABLE
@@ -27,7 +28,7 @@ def result_values(session: Session, result: Result | None, job: Job, dataset: Da
         "artifacts": found,
         "given_weights": from_checkpoint(job),
         "config_text": json.dumps(job.config, indent=2),
-        "manifest_text": json.dumps(job.manifest, indent=2),
+        "manifest_text": manifest_text(job) if job.manifest else "",
     }
     if result is not None:
         figures = split_figures(result)
