@@ -197,6 +197,14 @@ def test_a_job_shows_what_it_found(visitor: TestClient, seeds: Seeds) -> None:
     assert "data-thresholds" in page
 
 
+def test_a_job_of_several_rounds_shows_each(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = job_with_result(seeds, earlier_rounds=[result(worst_after=0.8)["masktune"]])
+    for page in (visitor.get(f"/jobs/{job_id}").text, visitor.get(f"/jobs/{job_id}/report").text):
+        part = page.split('id="rounds-title"')[1].split("</section>")[0]
+        assert re.findall(r'<th scope="row">([^<]+)<', part) == ["ERM", "After round 1", "After round 2"]
+    assert "rounds-title" not in visitor.get(f"/jobs/{job_with_result(seeds)}").text
+
+
 def test_a_job_says_what_it_started_from(visitor: TestClient, seeds: Seeds) -> None:
     for checkpoint, start, weights in (
         (None, "trained from scratch", "weights before, as trained by ERM"),

@@ -14,6 +14,7 @@ from api.web.results.mistakes import MOST_IN_A_TABLE
 from api.web.results.names import after_name
 from api.web.results.reading import Result
 from api.web.results.rejecting import rejecting
+from api.web.results.rounds import rounds
 from persistence import artifacts
 from persistence.tables import Dataset, Job
 
@@ -36,6 +37,7 @@ def result_values(session: Session, result: Result | None, job: Job, dataset: Da
             "figures": figures,
             "headline": headline(figures),
             "rejecting": rejecting(result, after_name(job)),
+            "rounds": rounds(result),
             "most_in_a_table": MOST_IN_A_TABLE,
         }
     return values
