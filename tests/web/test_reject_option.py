@@ -10,13 +10,13 @@ from tests.api.seeds import Seeds
 from tests.web.results import job_with_result, selective
 
 
-def without_thresholds(*splits: str) -> dict[str, Any]:
+def without_thresholds() -> dict[str, Any]:
     """A result's part on the reject option, without a validation split."""
     return {
         score: {
             "offered": [],
             "thresholds": {},
-            "splits": {split: each["splits"][split] | {"targets": []} for split in splits},
+            "splits": {split: each["splits"][split] | {"targets": []} for split in ("test", "test:biased")},
         }
         for score, each in selective().items()
     }
@@ -27,15 +27,8 @@ def test_without_a_validation_split_the_page_says_why_no_threshold_can_be_picked
 ) -> None:
     why = "The data set has no validation split"
     assert why not in visitor.get(f"/jobs/{job_with_result(seeds)}").text
-    job_id = job_with_result(seeds, selective=without_thresholds("test"))
+    job_id = job_with_result(seeds, selective=without_thresholds())
     for page in (visitor.get(f"/jobs/{job_id}").text, visitor.get(f"/jobs/{job_id}/report").text):
         assert why in page
         assert "data-picker" not in page.split("<script")[0]
         assert 'aria-label="Risk over coverage, test' in page
-
-
-def test_with_images_for_training_alone_there_is_no_empty_card(visitor: TestClient, seeds: Seeds) -> None:
-    job_id = job_with_result(seeds, selective=without_thresholds())
-    for page in (visitor.get(f"/jobs/{job_id}").text, visitor.get(f"/jobs/{job_id}/report").text):
-        assert "reject-title" not in page
-        assert "images for training alone" in page

@@ -50,11 +50,10 @@ class Rejecting:
 
 
 def rejecting(result: Mapping[str, Any], after: str) -> Rejecting | None:
-    """The charts and tables, with the finetuned model called `after`; None for a result without any, as of a
-    data set that has a training split alone."""
+    """The charts and tables, with the finetuned model called `after`; None for a result without any."""
     names = score_names(after)
     selective: dict[str, Any] = {score: result["selective"][score] for score in _KINDS if score in result["selective"]}
-    if not selective or not next(iter(selective.values()))["splits"]:
+    if not selective:
         return None
     splits = sorted(
         next(iter(selective.values()))["splits"], key=lambda split: (not split.startswith("test"), split_order(split))
