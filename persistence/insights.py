@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -23,3 +24,9 @@ def put(session: Session, job_id: uuid.UUID, token: uuid.UUID, report: dict[str,
 def get(session: Session, job_id: uuid.UUID) -> Insight | None:
     """None for a job that has not come so far, or that ran before there were insights."""
     return session.get(Insight, job_id)
+
+
+def class_names(session: Session, job_id: uuid.UUID) -> list[str]:
+    """What the job called its classes, in their order; nothing where `get` has nothing."""
+    classes = session.scalar(select(Insight.report["classes"]).where(Insight.job_id == job_id))
+    return [found["name"] for found in classes or []]

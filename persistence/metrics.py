@@ -54,3 +54,13 @@ def list_all(session: Session, job_id: uuid.UUID, filters: MetricFilters = Metri
         if value is not None:
             statement = statement.where(column == value)
     return session.scalars(statement.order_by(Metric.id)).all()
+
+
+def group_names(session: Session, job_id: uuid.UUID) -> list[str]:
+    """What the job called its groups, by number; nothing without groups, nor where they were too many to list.
+
+    The last pass writes an accuracy of every group in their order, of the empty ones as well.
+    """
+    judged = Metric.stage == "evaluating", Metric.iteration == 0, Metric.split == "train", Metric.name == "accuracy"
+    statement = select(Metric.group).where(Metric.job_id == job_id, *judged, Metric.group.is_not(None))
+    return [name for name in session.scalars(statement.order_by(Metric.id)) if name is not None]

@@ -90,6 +90,16 @@ def total(session: Session, job_id: uuid.UUID, filters: SampleFilters = EVERYTHI
     return int(session.scalar(statement) or 0)
 
 
+def labels(session: Session, job_id: uuid.UUID, filters: SampleFilters) -> list[int]:
+    """The classes that have samples which fit, in order. `filters` may bound no confidence and name no samples."""
+    found = session.scalars(
+        select(SampleCount.label)
+        .where(SampleCount.job_id == job_id, SampleCount.count > 0, *filters.kinds(SampleCount))
+        .distinct()
+    )
+    return sorted(found)
+
+
 def splits(session: Session, job_id: uuid.UUID) -> list[str]:
     """The splits that have samples: train, val, test, then the named test sets."""
     found = session.scalars(

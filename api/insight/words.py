@@ -7,6 +7,8 @@ from typing import Any, Final
 
 SHORTCUT_SHARE: Final = 1 / 3
 SHORTCUT_TIGHTNESS: Final = 0.5
+LEAST_IMAGES: Final = 3
+"""Of a cluster that says something of its class: one or two images are alike by themselves."""
 
 
 def is_shortcut(cluster: Mapping[str, Any]) -> bool:
@@ -19,6 +21,8 @@ def described(cluster: Mapping[str, Any]) -> str:
     share = f"in {_percent(cluster['share'])} of the masked images"
     size = f"{_percent(cluster['masked_fraction'])} of the picture"
     where = place(cluster["top"], cluster["left"])
+    if cluster["images"] < LEAST_IMAGES:
+        return f"{'A single image' if cluster['images'] == 1 else 'Two images'}, masked most {where}: {size}."
     if is_shortcut(cluster):
         return f"The same region {where}, {share}: {size}, and two images share {_percent(cluster['overlap'])} of it."
     if cluster["overlap"] >= SHORTCUT_TIGHTNESS:

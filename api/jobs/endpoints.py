@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api.auth import Principal, Reader, Writer
+from api.errors import ApiError
 from api.ids import JobId
 from api.jobs.dry_run import DryRunRead, rehearse
 from api.jobs.reading import shown, shown_page
@@ -19,6 +21,7 @@ from api.request_ids import request_id_of
 from api.services import services_of
 from api.transactions import Transaction, dispatch_after_commit
 from persistence import jobs, quotas, stages
+from persistence.tables import Job
 from persistence.transitions import FINISHED
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -176,6 +179,37 @@ def list_job_stages(session: Transaction, caller: Reader, job_id: JobId) -> Stag
     """When each attempt entered and left each stage."""
     job = jobs.get(session, caller.tenant_id, job_id)
     return StageList(data=[StageRead.model_validate(stage, from_attributes=True) for stage in stages.of(session, job)])
+
+
+@router.get(
+    "/{job_id}/manifest",
+    summary="Download a job's manifest",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file.",
+            "content": {
+                "application/json": {"schema": {"type": "object"}, "example": {"seed": 0, "device_type": "cpu"}}
+            },
+        },
+        **responses("job_not_found", "artifact_not_found"),
+    },
+)
+def get_job_manifest(session: Transaction, caller: Reader, job_id: JobId) -> Response:
+    """What the job was made with, as a file: seed, versions, device, and hashes of all that went in and came out."""
+    job = jobs.get(session, caller.tenant_id, job_id)
+    if job.manifest is None:
+        raise ApiError("artifact_not_found", f"Job {job.id} has no manifest: it is written when a job has succeeded.")
+    return Response(
+        manifest_text(job),
+        media_type="application/json",
+        headers={"Content-Disposition": 'attachment; filename="manifest.json"'},
+    )
+
+
+def manifest_text(job: Job) -> str:
+    """The manifest as the file has it."""
+    return json.dumps(job.manifest, indent=2, ensure_ascii=False) + "\n"
 
 
 @router.delete(

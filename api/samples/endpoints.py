@@ -63,7 +63,7 @@ def list_job_samples(
         after=query.after_index,
         limit=query.limit,
     )
-    names = names_of(job, dataset_of(session, job))
+    names = names_of(session, job, dataset_of(session, job))
     return page_of(page, lambda sample: sample_read(sample, names))
 
 
@@ -103,7 +103,7 @@ def export_job_samples(
         raise ApiError("job_without_dataset", f"The data set of job {job.id} was deleted, and its images with it.")
     headers["Content-Disposition"] = f'attachment; filename="samples-{job.id}.zip"'
     config = read_what_can_be_read(job.config)
-    folder = fiftyone_folder(pages, services.store, archive_of(dataset), names_of(job, dataset), config)
+    folder = fiftyone_folder(pages, services.store, archive_of(dataset), names_of(session, job, dataset), config)
     return StreamingResponse(folder, media_type="application/zip", headers=headers)
 
 
@@ -115,7 +115,7 @@ def export_job_samples(
 def get_job_sample(session: Transaction, caller: Reader, job_id: JobId, sample_index: SampleIndex) -> SampleDetail:
     """One sample, with the probabilities of all classes."""
     job = jobs.get(session, caller.tenant_id, job_id)
-    names = names_of(job, dataset_of(session, job))
+    names = names_of(session, job, dataset_of(session, job))
     return sample_detail(samples.get(session, job.id, sample_index), names)
 
 

@@ -38,7 +38,7 @@ def rows(
     while left is None or left > 0:
         with transaction(sessions) as session:
             dataset = dataset_of(session, job)
-            names = names_of(job, dataset)
+            names = names_of(session, job, dataset)
             page = samples.page(
                 session,
                 job.id,

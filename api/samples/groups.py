@@ -6,9 +6,9 @@ from masktune_core.config import JobConfig
 from persistence.tables import Dataset
 
 
-def group_names(dataset: Dataset | None, config: JobConfig) -> list[str]:
-    """Name by group number, label × values + value; empty without a data set or attribute columns."""
-    if dataset is None or not dataset.attributes:
+def group_names(dataset: Dataset, config: JobConfig) -> list[str]:
+    """Name by group number, label × values + value; empty without attribute columns."""
+    if not dataset.attributes:
         return []
     wanted = config.data.group_by
     attribute = next((a for a in dataset.attributes if a["name"] == wanted), dataset.attributes[0])

@@ -9,14 +9,14 @@ from sqlalchemy.orm import Session
 
 from api.samples.groups import group_names
 from api.samples.schemas import SampleDetail, SampleRead
-from persistence import datasets
+from persistence import datasets, insights, metrics
 from persistence.configs import read_what_can_be_read
 from persistence.tables import Dataset, Job, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Names of classes and groups by number; empty once the data set is gone."""
+    """Names of classes and groups by number."""
 
     classes: list[str]
     groups: list[str]
@@ -27,10 +27,12 @@ def dataset_of(session: Session, job: Job) -> Dataset | None:
     return None if job.dataset_id is None else datasets.get(session, job.tenant_id, job.dataset_id)
 
 
-def names_of(job: Job, dataset: Dataset | None) -> Names:
-    """What the job calls classes and groups."""
+def names_of(session: Session, job: Job, dataset: Dataset | None) -> Names:
+    """What the job calls classes and groups: as its data set does, or, once that is deleted, as its own results do."""
+    if dataset is None:
+        return Names(classes=insights.class_names(session, job.id), groups=metrics.group_names(session, job.id))
     groups = group_names(dataset, read_what_can_be_read(job.config))
-    return Names(classes=list(dataset.classes) if dataset else [], groups=groups)
+    return Names(classes=list(dataset.classes), groups=groups)
 
 
 def sample_read(sample: Sample, names: Names) -> SampleRead:

@@ -33,7 +33,8 @@ def _of_splits(report: Mapping[str, Any]) -> Iterator[Finding]:
         yield (
             "few_training_images",
             "train",
-            f"{count} training images are few to learn from: {FEW_TRAINING} is a start",
+            f"{'1 training image is' if count == 1 else f'{count} training images are'} few to learn from:"
+            f" {FEW_TRAINING} is a start",
         )
     sizes = report["sizes"]
     smallest = min(sizes["width"]["min"], sizes["height"]["min"])
@@ -59,13 +60,15 @@ def _of_classes(report: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _of_duplicates(report: Mapping[str, Any]) -> Iterator[Finding]:
-    for kind, code, what in (
-        ("exact", "duplicates_across_splits", "are the same, byte for byte, as"),
-        ("similar", "similar_across_splits", "look the same as"),
+    for kind, code, one_is, many_are in (
+        ("exact", "duplicates_across_splits", "is the same, byte for byte, as", "are the same, byte for byte, as"),
+        ("similar", "similar_across_splits", "looks the same as", "look the same as"),
     ):
         for each in report["duplicates"][kind]["between"]:
             one, other = each["splits"]
-            message = f"{each['count']} images of {other} {what} images of {one}"
+            message = f"{each['count']} images of {other} {many_are} images of {one}"
+            if each["count"] == 1:
+                message = f"1 image of {other} {one_is} an image of {one}"
             leak = ": its accuracy is flattered" if one == "train" else ""
             yield code, f"{one}, {other}", message + leak
 

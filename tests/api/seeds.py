@@ -213,6 +213,10 @@ class Seeds:
             artifacts.put(session, job_id, token, name, sha256, len(content), "application/octet-stream")
         return sha256
 
+    def manifest(self, job_id: uuid.UUID, token: uuid.UUID, content: dict[str, Any]) -> None:
+        with transaction(self.sessions) as session:
+            jobs.set_manifest(session, job_id, token, content)
+
     def put(self, content: bytes) -> str:
         """Store and register an object."""
         with self.store.writer() as writer:
@@ -237,6 +241,7 @@ class Seeds:
         self.samples(job_id, token, [pictured_sample(index) for index in range(IMAGES)])
         self.insight(job_id, token)
         self.artifact(job_id, token, "masktune.safetensors", b"weights of the job")
+        self.manifest(job_id, token, {"seed": 0, "device_type": "cpu", "device_name": "x86_64"})
         self.finish(job_id, token)
 
     def key(self) -> uuid.UUID:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from api.insight.words import described, is_shortcut, place
 from api.rendering.colours import SCALE
+from tests.api import pictured
 from tests.api.seeds import Seeds
 from tests.api.test_errors import problem
 
@@ -70,7 +71,15 @@ def test_places_have_names(top: float, left: float, words: str) -> None:
 
 
 def test_what_is_spread_out_or_rare_is_no_shortcut() -> None:
-    cluster = {"share": 0.9, "tightness": 0.3, "overlap": 0.35, "masked_fraction": 0.2, "top": 0.5, "left": 0.5}
+    where = {"top": 0.5, "left": 0.5}
+    cluster = {"images": 90, "share": 0.9, "tightness": 0.3, "overlap": 0.35, "masked_fraction": 0.2} | where
     assert not is_shortcut(cluster)
     assert described(cluster).startswith("Regions in different places")
     assert not is_shortcut({**cluster, "tightness": 0.9, "share": 0.1})
+
+
+@pytest.mark.parametrize(("images", "words"), [(1, "A single image, masked most"), (2, "Two images, masked most")])
+def test_one_or_two_images_are_not_said_to_be_alike(images: int, words: str) -> None:
+    assert described(pictured.cluster(images=images, overlap=1.0, share=0.01)).startswith(
+        f"{words} in the top left corner"
+    )

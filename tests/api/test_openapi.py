@@ -120,6 +120,7 @@ def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
         "get_job_artifact",
         "get_job_insight",
         "get_job_insight_image",
+        "get_job_manifest",
         "get_job_sample",
         "get_job_sample_image",
         "get_key",

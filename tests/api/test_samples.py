@@ -178,7 +178,8 @@ def test_without_its_data_set_only_masks_and_maps_are_left(client: TestClient, s
     assert client.get(path, params={"view": "mask"}).status_code == 200
     assert client.get(path, params={"view": "map", "model": "after"}).content == drawn
     sample = client.get(f"/v1/jobs/{job_id}/samples/0").json()
-    assert (sample["class_name"], sample["group_name"], sample["label"]) == (None, None, 0)
+    # Its own results name its classes; no figure of a group names a group here.
+    assert (sample["class_name"], sample["group_name"], sample["label"]) == ("0-4", None, 0)
 
 
 def test_an_unknown_picture_is_refused(client: TestClient, seeds: Seeds) -> None:

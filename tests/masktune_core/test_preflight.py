@@ -17,6 +17,7 @@ from masktune_core.makers.biased_mnist import make_biased_mnist
 from masktune_core.preflight import preflight
 from masktune_core.preflight.association import contingency, cramers_v
 from masktune_core.preflight.duplicates import exact_pairs, similar_pairs
+from masktune_core.preflight.warnings import warnings_of
 from tests.masktune_core.archives import Files, encoded, picture, png, table, two_classes, zip_bytes
 
 
@@ -148,3 +149,16 @@ def test_hashes_that_nearly_agree_are_found_wherever_they_differ() -> None:
     hashes = np.array([base, base ^ (1 << 3) ^ (1 << 40), base ^ 0b1111, 0, 0], dtype=np.uint64)
     pairs, whole = similar_pairs(hashes, np.array([0, 1, 1, 0, 1], dtype=np.int16))
     assert (pairs.tolist(), whole) == ([[0, 1]], True)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (1, "1 image of val looks the same as an image of train: its accuracy is flattered"),
+        (2, "2 images of val look the same as images of train: its accuracy is flattered"),
+    ],
+)
+def test_one_leaked_image_is_not_told_as_many(tmp_path: Path, count: int, words: str) -> None:
+    report = report_of(tmp_path, two_classes())
+    report["duplicates"]["similar"]["between"] = [{"splits": ["train", "val"], "count": count}]
+    assert words in [each["message"] for each in warnings_of(report)]

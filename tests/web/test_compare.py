@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from html import unescape
@@ -85,6 +86,29 @@ def test_every_figure_of_a_result_is_compared(visitor: TestClient, seeds: Seeds)
         *("0.0200", "0.0200", "0.0200", "0.0195", "−0.0005"),
     ]
     assert row(page, "AURC of both models together")[2:] == ["–", "0.0200", "–", "0.0200", "±0.0000"]
+
+
+def test_what_each_started_from_is_a_difference(visitor: TestClient, seeds: Seeds) -> None:
+    def told() -> list[tuple[str, ...]]:
+        page = unescape(visitor.get(f"/compare?job={jobs[0]}&job={jobs[1]}").text)
+        return re.findall(r'<th scope="row">(Data set|Started from)</th><td>([^<]+)</td><td>([^<]+)</td>', page)
+
+    checkpoint, dataset = seeds.stored_checkpoint(b"weights"), seeds.pictured_dataset()
+    jobs = [seeds.job(dataset), seeds.job(dataset, checkpoint_id=checkpoint)]
+    for job_id in jobs:
+        finish_with_result(seeds, job_id)
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    assert told() == [("Started from", "trained from scratch", f"checkpoint weights ({sha256[:8]})")]
+    seeds.delete_checkpoint(checkpoint)
+    with transaction(seeds.sessions) as session:
+        session.execute(update(Job).where(Job.id == jobs[1]).values(manifest={"initial_state_sha256": 64 * "a"}))
+    assert told()[0][2] == "a checkpoint that was deleted (weights aaaaaaaa)"
+    # Two data sets of one name are not the same.
+    jobs[0] = job_with_result(seeds)
+    with transaction(seeds.sessions) as session:
+        for job_id, digit in zip(jobs, "bc", strict=True):
+            session.execute(update(Job).where(Job.id == job_id).values(manifest={"dataset_sha256": 64 * digit}))
+    assert told()[0] == ("Data set", "pictures (bbbbbbbb)", "pictures (cccccccc)")
 
 
 def test_a_figure_that_one_job_lacks_is_a_dash(visitor: TestClient, seeds: Seeds) -> None:

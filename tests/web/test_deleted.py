@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import uuid
 from html import unescape
 
 import pytest
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from persistence.database import transaction
+from persistence.tables import Sample
 from tests.api.seeds import Seeds
-from tests.web.results import job_with_result
+from tests.web.results import GROUPS, job_with_result
 
 
 @pytest.fixture
@@ -36,6 +41,22 @@ def test_the_images_page_offers_the_masks_and_maps_that_are_left(visitor: TestCl
     # These are what the dialog fetches for them.
     for query in ("view=map&model=before", "view=map&model=after", "view=mask"):
         assert visitor.get(f"/v1/jobs/{orphan}/samples/0/image?{query}").status_code == 200
+
+
+def test_classes_and_groups_keep_their_names(visitor: TestClient, orphan: uuid.UUID, seeds: Seeds) -> None:
+    page = visitor.get(f"/jobs/{orphan}/samples").text
+    assert json.loads(unescape(re.findall(r'data-classes="([^"]+)"', page)[0])) == ["0-4", "5-9"]
+    groups = re.findall(r'<select name="group">.*?</select>', page, re.DOTALL)[0]
+    assert re.findall(r'<option value="(\d+)">([^<]+)<', groups) == [(str(at), name) for at, name in enumerate(GROUPS)]
+    rows = list(csv.DictReader(visitor.get(f"/v1/jobs/{orphan}/samples/export?format=csv").text.splitlines()))
+    assert [(row["class_name"], row["group_name"]) for row in rows[:2]] == [("0-4", GROUPS[0]), ("5-9", GROUPS[3])]
+    detail = visitor.get(f"/v1/jobs/{orphan}/samples/1").json()
+    assert (detail["class_name"], detail["group_name"]) == ("5-9", GROUPS[3])
+    with transaction(seeds.sessions) as session:
+        other = seeds.finished_job()
+        session.execute(update(Sample).where(Sample.job_id == other).values(predicted_after=1 - Sample.predicted_after))
+    part = visitor.get(f"/compare/samples?first={orphan}&second={other}").text
+    assert "<strong>0-4</strong>" in part
 
 
 def test_with_its_data_set_every_view_is_offered(visitor: TestClient, seeds: Seeds) -> None:

@@ -197,6 +197,47 @@ def test_a_job_shows_what_it_found(visitor: TestClient, seeds: Seeds) -> None:
     assert "data-thresholds" in page
 
 
+def test_a_job_of_several_rounds_shows_each(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = job_with_result(seeds, earlier_rounds=[result(worst_after=0.8)["masktune"]])
+    for page in (visitor.get(f"/jobs/{job_id}").text, visitor.get(f"/jobs/{job_id}/report").text):
+        part = page.split('id="rounds-title"')[1].split("</section>")[0]
+        assert re.findall(r'<th scope="row">([^<]+)<', part) == ["ERM", "After round 1", "After round 2"]
+    assert "rounds-title" not in visitor.get(f"/jobs/{job_with_result(seeds)}").text
+
+
+def test_a_job_says_what_it_started_from(visitor: TestClient, seeds: Seeds) -> None:
+    for checkpoint, start, weights in (
+        (None, "trained from scratch", "weights before, as trained by ERM"),
+        (seeds.stored_checkpoint(b"weights"), "checkpoint weights (", "weights before, those of the checkpoint"),
+    ):
+        job_id = seeds.job(seeds.pictured_dataset(), checkpoint_id=checkpoint)
+        token = seeds.claim(job_id)
+        seeds.artifact(job_id, token, "erm.safetensors", b"weights")
+        seeds.finish(job_id, token)
+        page = visitor.get(f"/jobs/{job_id}").text
+        assert start in page.split('class="job-facts')[1].split("</p>", maxsplit=1)[0]
+        assert weights in page
+        assert start in visitor.get(f"/jobs/{job_id}/report").text
+
+
+def test_configuration_and_manifest_can_be_downloaded_from_a_shell(visitor: TestClient, seeds: Seeds) -> None:
+    job_id = seeds.job(seeds.pictured_dataset())
+    token = seeds.claim(job_id)
+    seeds.artifact(job_id, token, "config.json", b"{}")
+    address = f"/v1/jobs/{job_id}/manifest"
+    assert visitor.get(address).status_code == 404
+    manifest = {"seed": 3, "device_name": "Geforce ™"}
+    seeds.manifest(job_id, token, manifest)
+    seeds.finish(job_id, token)
+    page = unescape(visitor.get(f"/jobs/{job_id}").text)
+    curls = re.findall(r"curl -OJ -H \S+ \S+ \S+ http://testserver(\S+)</pre>", page)
+    assert curls == [f"/v1/jobs/{job_id}/artifacts/config.json", address]
+    answer = visitor.get(address)
+    assert answer.json() == manifest
+    assert answer.headers["content-disposition"] == 'attachment; filename="manifest.json"'
+    assert answer.text in page
+
+
 @pytest.mark.parametrize(("strategy", "called"), [("random_mask", "random masks"), ("none", "no masks")])
 def test_a_control_is_not_called_masktune(visitor: TestClient, seeds: Seeds, strategy: str, called: str) -> None:
     sent = form(visitor, seeds.pictured_dataset(), masking__strategy=strategy)

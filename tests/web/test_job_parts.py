@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
+from xml.etree import ElementTree
 
 import pytest
 
@@ -168,3 +169,17 @@ def test_finetuning_follows_the_last_epoch_that_was_trained() -> None:
     assert "<title>training, 4: 0.5</title>" in found.loss
     assert "finetuning</text>" in found.loss
     assert "nothing to draw yet" in found.accuracy
+
+
+@pytest.mark.parametrize(("epochs", "names"), [(2, ["finetuning 1", "finetuning 2"]), (60, ["1", "2"])])
+def test_each_round_of_finetuning_is_marked(epochs: int, names: list[str]) -> None:
+    """By its number alone where there is no room for more."""
+    config = resolve_config(None, {"erm": {"epochs": epochs}, "masking": {"iterations": 2}, "finetune": {"epochs": 2}})
+    rows = [Metric(**metric("training_erm", epoch, "loss", 0.5)) for epoch in range(1, epochs + 1)]
+    rows += [Metric(**metric("finetuning", 1, "loss", 0.5, iteration=number)) for number in (1, 2)]
+    chart = ElementTree.fromstring(curves(rows, config, from_checkpoint=False).loss)
+    bands = [each for each in chart.findall("rect") if each.get("class") == "band"]
+    assert [each.findtext("title") for each in bands] == ["finetuning 1", "finetuning 2"]
+    assert [each.text for each in chart.findall("text") if each.get("class") == "band-name"] == names
+    first, second = ((float(each.get("x", 0)), float(each.get("width", 0))) for each in bands)
+    assert first[0] + first[1] < second[0]

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -106,3 +107,21 @@ def test_nobody_else_reads_the_log(visitor: TestClient, seeds: Seeds, make_link:
     assert visitor.get(f"/jobs/{job_id}/log", follow_redirects=False).status_code == 303
     visitor.get(make_link("other"), follow_redirects=False)
     assert visitor.get(f"/jobs/{job_id}/log").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("manifest", "shown"),
+    [
+        (None, "CPU"),  # as the attempt's start told
+        ({"device_type": "cpu", "device_name": "x86_64"}, "CPU (x86_64)"),
+        ({"device_type": "cuda", "device_name": "NVIDIA H100"}, "NVIDIA H100"),
+    ],
+)
+def test_the_device_is_named_for_people(
+    visitor: TestClient, seeds: Seeds, manifest: dict[str, Any] | None, shown: str
+) -> None:
+    job_id = seeds.job()
+    token = seeds.claim(job_id)
+    if manifest is not None:
+        seeds.manifest(job_id, token, manifest)
+    assert f"<dt>Device</dt><dd>{shown}</dd>" in visitor.get(f"/jobs/{job_id}/live").text

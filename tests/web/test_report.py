@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import uuid
 from html import unescape
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from api.rendering.colours import SCALE
+from api.web.report.pictures import choose
+from persistence.database import transaction
+from persistence.samples import SampleFilters
+from persistence.tables import Dataset
 from tests.api.pictured import IMAGES, cluster, pictured_sample
 from tests.api.seeds import Seeds
-from tests.web.results import job_with_result
+from tests.web.results import job_with_result, part, result, split
 
 PICTURE = re.compile(r'src="data:image/webp;base64,([^"]+)"')
 
@@ -120,6 +127,53 @@ def test_a_report_shows_the_images_that_were_asked_for(visitor: TestClient, seed
     assert re.findall(r"image (\d+)</span>", chosen) == ["1", "4"]
     assert len(PICTURE.findall(chosen)) == 8
     assert visitor.get(f"/jobs/{job_id}/report?sample=99").status_code == 404
+
+
+CLASSES = tuple(f"class {label}" for label in range(10))
+
+
+def of_class(index: int, label: int, **changes: Any) -> dict[str, Any]:
+    """A test image that masks cured."""
+    told = {"split": "test:biased", "label": label, "group": None, "predicted_before": 0, "predicted_after": label}
+    return pictured_sample(index) | told | changes
+
+
+def test_a_report_shows_first_the_classes_that_matter(visitor: TestClient, seeds: Seeds) -> None:
+    """The one with a shortcut, then the one that ERM was worst on, whatever their numbers."""
+    judged = {"test:biased": split(0.9, []) | {"classes": [part(name, 0.9, 9) for name in CLASSES]}}
+    judged["test:biased"]["classes"][9] |= {"accuracy": 0.1}
+    found = [
+        {"label": at, "name": name, "images": 9, "masked": 9, "clusters": [cluster()] if at == 7 else []}
+        for at, name in enumerate(CLASSES)
+    ]
+    job_id = seeds.job(seeds.pictured_dataset())
+    with transaction(seeds.sessions) as session:
+        session.execute(
+            update(Dataset).where(Dataset.id == seeds.look(job_id).dataset_id).values(classes=list(CLASSES))
+        )
+    token = seeds.claim(job_id)
+    seeds.samples(job_id, token, [of_class(index, 4 + index) for index in range(IMAGES)])
+    told = result() | {"erm": judged, "masktune": judged}
+    seeds.artifact(job_id, token, "result.json", json.dumps(told).encode())
+    seeds.insight(job_id, token, {"grid": 2, "clustered": 9, "classes": found}, bytes(41 * 4))
+    seeds.finish(job_id, token)
+    shown = report_of(visitor, job_id).split('id="images-title"')[1]
+    assert re.findall(r"<strong>class (\d)</strong>", shown) == ["7", "9", "4", "5", "6", "8"]
+
+
+def test_a_reports_own_choice_is_bounded_and_goes_on_to_the_other_classes(seeds: Seeds) -> None:
+    job_id = seeds.job()
+    token = seeds.claim(job_id)
+    rows = [
+        of_class(label * 4 + nth, label, predicted_before=(label + 1) % 10) for label in range(10) for nth in range(4)
+    ]
+    rows += [of_class(40, 3, predicted_before=3, predicted_after=0), of_class(41, 8, group=5)]
+    seeds.samples(job_id, token, rows)
+    first = [SampleFilters(label=8), SampleFilters(group=5)]
+    with transaction(seeds.sessions) as session:
+        chosen = choose(session, seeds.look(job_id), "test:biased", first)
+    # Eight fixed ones, two of a place, of group 5 the only one; the one that broke; four others, one of a place.
+    assert chosen == [32, 33, 41, 0, 1, 4, 5, 8, 40, 34, 2, 6, 9]
 
 
 def test_an_unfinished_job_has_no_report(visitor: TestClient, seeds: Seeds) -> None:

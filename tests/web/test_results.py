@@ -10,6 +10,7 @@ from api.web.charts.intervals import Interval
 from api.web.compare.view import paired, unshared
 from api.web.results.figures import Figure, headline, split_figures, wilson
 from api.web.results.rejecting import rejecting
+from api.web.results.rounds import rounds
 from tests.web.results import GROUPS, part, result, selective, split
 
 
@@ -98,6 +99,17 @@ def test_the_reject_option_has_a_chart_for_every_split_and_a_line_for_every_scor
     assert only is not None
     assert only.curves[0].chart.count('class="line ') == 1
     assert only.scores == {"erm": "ERM alone"}
+
+
+def test_several_rounds_are_told_one_by_one() -> None:
+    assert rounds(result()) is None
+    found = result() | {"earlier_rounds": [result(worst_after=0.8)["masktune"]], "masked_fraction": [0.03, 0.05]}
+    told = rounds(found)
+    assert told is not None
+    assert (told.splits, told.worst) == (["test", "test:biased"], "group")
+    assert [(row.number, row.masked) for row in told.rows] == [(0, None), (1, 0.03), (2, 0.05)]
+    assert [row.accuracies[1].worst for row in told.rows] == [0.41, 0.8, 0.97]
+    assert [row.accuracies[1].all for row in told.rows] == [0.974, 0.97, 0.97]
 
 
 def test_the_background_gap_stands_where_backgrounds_mislead() -> None:

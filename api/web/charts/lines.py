@@ -11,6 +11,8 @@ from api.web.charts.axes import Axis, axis, label
 
 WIDTH, HEIGHT = 560, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 40
+_GAP, _LETTER = 1.5, 6.5
+"""Between two bands, and the width of a letter of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A stretch of the x axis that is shaded and named."""
+    """A stretch of the x axis that is shaded and named, by `short` where the name has no room."""
 
     start: float
     stop: float
     name: str
+    short: str = ""
 
 
 def line_chart(
@@ -117,12 +120,14 @@ def _tick_x(frame: _Frame, tick: float, text: str) -> Markup:
 
 
 def _band(frame: _Frame, band: Band) -> Markup:
-    left, right = frame.across(band.start), frame.across(band.stop)
+    left, right = float(frame.across(band.start)), float(frame.across(band.stop))
+    wide = max(right - left - _GAP, 1)
+    has_room = not band.short or len(band.name) * _LETTER < wide
     return Markup(
-        '<rect class="band" x="{}" y="{}" width="{}" height="{}"></rect>'
-        '<text class="band-name" x="{}" y="{}" text-anchor="end">{}</text>'
+        '<rect class="band" x="{:.1f}" y="{}" width="{:.1f}" height="{}"><title>{}</title></rect>'
+        '<text class="band-name" x="{:.1f}" y="{}" text-anchor="end">{}</text>'
     ).format(
-        left, _TOP, f"{max(float(right) - float(left), 1):.1f}", frame.height, WIDTH - _RIGHT - 3, _TOP + 11, band.name
+        left, _TOP, wide, frame.height, band.name, right - _GAP - 2, _TOP + 11, band.name if has_room else band.short
     )
 
 

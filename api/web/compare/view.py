@@ -130,6 +130,24 @@ def settings_that_differ(first: Mapping[str, Any], second: Mapping[str, Any]) ->
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What went into both jobs beside the configuration, in words. `first_id` and `second_id` identify it."""
+
+    name: str
+    first: str
+    second: str
+    first_id: str | None = None
+    second_id: str | None = None
+
+    @property
+    def differs(self) -> bool:
+        """By what identifies both, if it is known, else by the words."""
+        if self.first_id and self.second_id:
+            return self.first_id != self.second_id
+        return self.first != self.second
+
+
 def _rows(first: SplitFigures, second: SplitFigures) -> list[Pair]:
     names = dict.fromkeys((row.kind, row.name) for row in (*first.listed, *second.listed))
     one = {(row.kind, row.name): row for row in first.rows}

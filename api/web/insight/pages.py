@@ -16,6 +16,7 @@ from api.web.insight.view import relied
 from api.web.templates import render
 from api.web.visitors import Visited
 from persistence import insights, jobs, samples
+from persistence.configs import read_what_can_be_read
 from persistence.tables import Job
 from persistence.transitions import FINISHED
 
@@ -37,7 +38,9 @@ def insight_values(session: Session, job: Job) -> dict[str, Any]:
     if stored is None:
         return {"insight": None}
     found = insight_read(stored)
-    named = {index for each in found.classes for cluster in each.clusters for index in cluster.examples}
+    shown = relied(found, read_what_can_be_read(job.config))
+    classes = (*shown.first, *shown.rest)
+    named = {index for each in classes for cluster in shown.pictured(each) for index in cluster.examples}
     # Once the data set is gone, so are its images.
     sizes = samples.sizes(session, job.id, named) if job.dataset_id is not None else {}
-    return {"insight": found, "relied": relied(found), "pictures": Addresses(job.id, sizes)}
+    return {"insight": found, "relied": shown, "pictures": Addresses(job.id, sizes)}

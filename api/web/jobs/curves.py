@@ -34,7 +34,7 @@ def curves(metrics: Sequence[Metric], config: JobConfig, *, from_checkpoint: boo
     offset = max(seen, default=0) if tuned else erm_epochs
     last = offset + config.masking.iterations * config.finetune.epochs
     across = axis(1, max(last, 2), most=8, whole=True)
-    bands = [Band(offset + 0.5, last + 0.5, "finetuning")] if tuned or from_checkpoint else []
+    bands = _bands(offset, config) if tuned or from_checkpoint else []
 
     def points(name: str, split: str) -> list[tuple[float, float]]:
         found = [
@@ -65,6 +65,15 @@ def curves(metrics: Sequence[Metric], config: JobConfig, *, from_checkpoint: boo
         ),
         legend=legend(accuracy),
     )
+
+
+def _bands(offset: int, config: JobConfig) -> list[Band]:
+    """Where each round's finetuning lies."""
+    epochs, number = config.finetune.epochs, config.masking.iterations
+    starts = [offset + 0.5 + nth * epochs for nth in range(number)]
+    if number == 1:
+        return [Band(starts[0], starts[0] + epochs, "finetuning")]
+    return [Band(start, start + epochs, f"finetuning {nth}", str(nth)) for nth, start in enumerate(starts, 1)]
 
 
 def _place(metric: Metric, offset: int, finetune_epochs: int) -> float:

@@ -18,6 +18,7 @@ from api.web.insight.pages import insight_values
 from api.web.jobs.curves import curves
 from api.web.jobs.live_part import PARTS
 from api.web.jobs.log import line
+from api.web.jobs.start import start_of
 from api.web.jobs.timeline import timeline
 from api.web.results.page import result_values
 from api.web.results.reading import ResultOfJob
@@ -98,6 +99,15 @@ def _text_of(config: JobConfig, job: Job) -> str:
     return json.dumps(job.config, indent=2)
 
 
+def _device_of(job: Job, told: str | None) -> str | None:
+    """What the job ran on, or, until its manifest says so, what the attempt's start `told`."""
+    manifest = job.manifest or {}
+    name: str | None = manifest.get("device_name") or told
+    if name is not None and name.lower() == "cpu":
+        return "CPU"
+    return f"CPU ({name})" if name and manifest.get("device_type") == "cpu" else name
+
+
 def _values(session: Session, visitor: Visitor, job: Job) -> dict[str, Any]:
     config = read_what_can_be_read(job.config)
     spans = stages.of(session, job)
@@ -109,10 +119,11 @@ def _values(session: Session, visitor: Visitor, job: Job) -> dict[str, Any]:
     return {
         "job": shown(session, job),
         "worker": job.worker,
-        "device": (job.manifest or {}).get("device_name") or (started[-1].data.get("device") if started else None),
+        "device": _device_of(job, started[-1].data.get("device") if started else None),
         "config": config,
         "config_text": _text_of(config, job),
         "dataset": dataset,
+        "start": start_of(session, job),
         "steps": timeline(
             spans,
             config,

@@ -17,9 +17,10 @@ from api.services import services_of
 from api.transactions import Transaction
 from api.web.assets import assets
 from api.web.jobs.curves import curves
+from api.web.jobs.start import start_of
 from api.web.jobs.timeline import NAMES
 from api.web.report.insight import report_insight
-from api.web.report.pictures import choose, drawer, shown
+from api.web.report.pictures import choose, drawer, places_that_matter, shown
 from api.web.results.page import result_values
 from api.web.results.reading import ResultOfJob
 from api.web.templates import environment
@@ -56,7 +57,10 @@ def job_report(
     split = values["headline"].split if values.get("headline") else None
     values |= _context(session, job, dataset)
     values |= report_insight(session, services.store, job)
-    values["samples"] = shown(session, job, dataset, sample or choose(session, job, dataset, split)) if dataset else []
+    values["samples"] = []
+    if dataset is not None:
+        first = places_that_matter(values["relied"].shortcuts if values["insight"] else [], result, split)
+        values["samples"] = shown(session, job, dataset, sample or choose(session, job, split, first))
     values["draw"] = drawer(services.store)
 
     def compose() -> bytes:
@@ -82,6 +86,7 @@ def _context(session: Session, job: Job, dataset: Dataset | None) -> dict[str, A
         "job": job,
         "config": config,
         "dataset": dataset,
+        "start": start_of(session, job),
         "curves": curves(training, config, from_checkpoint=stages.from_checkpoint(job, spans)),
         "stages": [
             (NAMES.get(span.stage, span.stage), span.iteration, span.seconds)

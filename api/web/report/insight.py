@@ -27,6 +27,7 @@ from api.web.insight.view import relied
 from api.web.pixels import is_small
 from api.web.report.pictures import as_address
 from persistence import insights, samples
+from persistence.configs import read_what_can_be_read
 from persistence.store import ObjectStore
 from persistence.tables import Job, Sample
 
@@ -45,16 +46,11 @@ def report_insight(session: Session, store: ObjectStore, job: Job) -> dict[str, 
     if stored is None:
         return {"insight": None}
     found = insight_read(stored)
-    shown = relied(found)
-    clusters = sum(min(len(each.clusters), MOST_CLUSTERS) for each in shown.first)
+    shown = relied(found, read_what_can_be_read(job.config))
+    clusters = [cluster for each in shown.first for cluster in shown.pictured(each, MOST_CLUSTERS)]
     # Once the data set is gone, so are its images; the maps remain.
-    each_has = MOST_EXAMPLES // max(clusters, 1) if job.dataset_id is not None else 0
-    wanted = {
-        index
-        for each in shown.first
-        for cluster in each.clusters[:MOST_CLUSTERS]
-        for index in cluster.examples[:each_has]
-    }
+    each_has = MOST_EXAMPLES // max(len(clusters), 1) if job.dataset_id is not None else 0
+    wanted = {index for cluster in clusters for index in cluster.examples[:each_has]}
     chosen = {sample.index: _chosen(session, job, sample) for sample in samples.some(session, job.id, wanted)}
     return {
         "insight": found,

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from sqlalchemy.orm import Session
 
+from api.insight.schemas import ClassInsightRead, ClusterRead
 from api.samples.endpoints import picture_of
 from api.samples.picture import Picture
 from api.samples.schemas import Model, PictureQuery, View
 from api.web.results.names import after_name
-from persistence import samples
+from api.web.results.reading import Result
+from persistence import sample_counts, samples
 from persistence.samples import SampleFilters
 from persistence.store import ObjectStore
 from persistence.tables import Dataset, Job, Sample
 
 MOST: Final = 60
-_FIXED, _BROKEN, _OTHERS, _CLASSES = 8, 4, 4, 4
+_FIXED, _BROKEN, _OTHERS = 8, 4, 4
+_PLACES: Final = 4
+"""Classes and groups among which so many are shared out, as long as they have enough."""
 _SIDE: Final = 160
 
 
@@ -41,12 +46,12 @@ class Shown:
         return "" if before == after else ("fixed" if after else "broken")
 
 
-def choose(session: Session, job: Job, dataset: Dataset, split: str | None) -> list[int]:
+def choose(session: Session, job: Job, split: str | None, first: Sequence[SampleFilters]) -> list[int]:
     """Numbers of samples worth showing: fixed ones, broken ones, and some others, of `split` if it has any.
 
-    The first of each class, not the most striking ones: a report shall show what is usual.
+    Those of the classes or groups `first`, then those of the other classes. The first ones of each, not the most
+    striking ones: a report shall show what is usual.
     """
-    labels = range(min(len(dataset.classes), _CLASSES))
     found: list[int] = []
     wanted: tuple[tuple[Literal["fixed", "broken"] | None, int], ...] = (
         ("fixed", _FIXED),
@@ -54,11 +59,36 @@ def choose(session: Session, job: Job, dataset: Dataset, split: str | None) -> l
         (None, _OTHERS),
     )
     for flipped, most in wanted:
-        for label in labels:
-            filters = SampleFilters(split=split, label=label, flipped=flipped)
-            rows = samples.page(session, job.id, filters, limit=max(1, most // len(labels)) + len(found)).rows
-            fresh = [row.index for row in rows if row.index not in found]
-            found += fresh[: max(1, most // len(labels))]
+        labels = sample_counts.labels(session, job.id, SampleFilters(split=split, flipped=flipped))
+        places = [place for place in first if place.label is None or place.label in labels]
+        places = list(dict.fromkeys([*places, *(SampleFilters(label=label) for label in labels)]))
+        each = math.ceil(most / max(1, min(len(places), _PLACES)))
+        left = most
+        for place in places:
+            wanted_here = min(each, left)
+            if not wanted_here:
+                break
+            filters = replace(place, split=split, flipped=flipped)
+            rows = samples.page(session, job.id, filters, limit=wanted_here + len(found)).rows
+            fresh = [row.index for row in rows if row.index not in found][:wanted_here]
+            found += fresh
+            left -= len(fresh)
+    return found
+
+
+def places_that_matter(
+    shortcuts: Sequence[tuple[ClassInsightRead, ClusterRead]], result: Result | None, split: str | None
+) -> list[SampleFilters]:
+    """The class with the strongest shortcut, the group or class that ERM was worst on, then the other shortcuts'."""
+    strongest = sorted(shortcuts, key=lambda pair: -pair[1].share * pair[1].tightness)
+    found = [SampleFilters(label=each.label) for each, _ in strongest]
+    if result is not None and split is not None:
+        judged = result["erm"][split]
+        parts = judged["groups"] or judged["classes"]
+        known = [(part["accuracy"], number) for number, part in enumerate(parts) if part["accuracy"] is not None]
+        if known:
+            worst = min(known)[1]
+            found.insert(1, SampleFilters(group=worst) if judged["groups"] else SampleFilters(label=worst))
     return found
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.jobs.endpoints import manifest_text
+from api.web.jobs.start import from_checkpoint
 from api.web.results.figures import headline, split_figures
 from api.web.results.mistakes import MOST_IN_A_TABLE
 from api.web.results.names import after_name
 from api.web.results.reading import Result
 from api.web.results.rejecting import rejecting
+from api.web.results.rounds import rounds
 from persistence import artifacts
 from persistence.tables import Dataset, Job
 
@@ -24,8 +27,9 @@ def result_values(session: Session, result: Result | None, job: Job, dataset: Da
         "after_name": after_name(job),
         "classes": class_names(result, dataset),
         "artifacts": found,
+        "given_weights": from_checkpoint(job),
         "config_text": json.dumps(job.config, indent=2),
-        "manifest_text": json.dumps(job.manifest, indent=2),
+        "manifest_text": manifest_text(job) if job.manifest else "",
     }
     if result is not None:
         figures = split_figures(result)
@@ -33,6 +37,7 @@ def result_values(session: Session, result: Result | None, job: Job, dataset: Da
             "figures": figures,
             "headline": headline(figures),
             "rejecting": rejecting(result, after_name(job)),
+            "rounds": rounds(result),
             "most_in_a_table": MOST_IN_A_TABLE,
         }
     return values

@@ -38,7 +38,7 @@ def samples_page(request: Request, session: Transaction, visitor: Visited, job_i
     """Filters, the empty grid, and the dialog for one image; the address says what is to be seen."""
     job = jobs.get(session, visitor.tenant_id, job_id)
     dataset = dataset_of(session, job)
-    names = names_of(job, dataset)
+    names = names_of(session, job, dataset)
     return render(
         request,
         "saliency/page.html",

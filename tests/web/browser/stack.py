@@ -125,7 +125,15 @@ class Stack:
             session.execute(
                 text("update jobs set config = jsonb_set(config, '{seed}', '1') where id = :id"), {"id": copy}
             )
-            for table in ("samples", "sample_counts", "artifacts", "metrics", "events", "stage_transitions"):
+            for table in (
+                "samples",
+                "sample_counts",
+                "insights",
+                "artifacts",
+                "metrics",
+                "events",
+                "stage_transitions",
+            ):
                 _copy_row(session, table, "job_id", job_id, copy)
             # Let it see some images differently.
             session.execute(
@@ -146,6 +154,7 @@ class Stack:
             "delete from artifacts where job_id = :id",
             "delete from samples where job_id = :id",
             "delete from sample_counts where job_id = :id",
+            "delete from insights where job_id = :id",
             "update jobs set event_seq = (select max(seq) from events where job_id = :id), stage = 'training_erm',"
             " finished_at = null, progress = cast(:progress as jsonb) where id = :id",
         )

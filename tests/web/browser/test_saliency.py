@@ -307,6 +307,7 @@ def test_without_the_data_set_masks_and_maps_are_still_to_be_seen(
     expect(page.locator(".tile img").first).to_have_attribute("src", re.compile("view=mask"))
     page.locator(".tile").first.click()
     expect(page.locator("#sample-dialog")).to_be_visible()
+    expect(page.locator("#sample-title")).to_have_text(re.compile("0-4|5-9"))  # not the number of its class
     expect(page.locator("#sample-dialog [data-picture]")).to_have_count(3)
     drawn = "[...document.querySelectorAll('#sample-dialog [data-picture]')].every((image) => image.naturalWidth)"
     wait_for(page, drawn)
