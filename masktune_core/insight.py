@@ -51,8 +51,8 @@ class Insight:
     """What a run relied on, class by class.
 
     `maps` (K, 4, GRID, GRID) float32 in [0, 1]: mean heatmaps before and after, each image's scaled to [0, 1] first,
-    then the share of images that have a cell masked, before (the masks of the last round) and after (what the finetuned
-    model would have masked). `cluster_masks` (M, GRID, GRID): the same share within each cluster, in their order.
+    then the share of images that have a cell masked, before (in the first round) and after (what the finetuned model
+    would have masked). `cluster_masks` (M, GRID, GRID): the same share within each cluster, in their order.
     `clustered` is how many images the clusters were looked for in.
     """
 

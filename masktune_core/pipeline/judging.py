@@ -166,18 +166,21 @@ def _masks(
 ) -> tuple[npt.NDArray[np.float32], list[bytes]]:
     """Masked share of every image and its deflated mask: of training images the very masks of the last round.
 
-    Those of other images are made from the ERM maps. Training images are added to what the run relied on. A few masks
-    are in memory at a time, however large the images are.
+    Those of other images are made from the ERM maps. Training images are added to what the run relied on, with the
+    masks of the first round. A few masks are in memory at a time, however large the images are.
     """
     fractions: list[npt.NDArray[np.float32]] = []
     deflated: list[bytes] = []
     for span in spans_of(session.sizes_of(said.indices)):
         own = said.indices[span]
-        if split == "train":
-            masks = open_masks(session).get_each(own)
-            _collect(session, collector, span, said, masks)
+        stored = open_masks(session).get_each(own) if split == "train" else None
+        if stored is None or session.config.masking.iterations > 1:
+            first = make_masks(said.before.cams[span], own, session.loader, session.config, iteration=1)
         else:
-            masks = make_masks(said.before.cams[span], own, session.loader, session.config, iteration=1)
+            first = stored
+        masks = first if stored is None else stored
+        if split == "train":
+            _collect(session, collector, span, said, first)
         fractions.append(masked_fractions(masks))
         deflated += [zlib.compress(bits.tobytes(), level=6) for bits in _packed(masks)]
     return np.concatenate(fractions), deflated

@@ -18,7 +18,7 @@ from masktune_core.callbacks import Callbacks
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.views import Box
 from masktune_core.errors import Interrupted
-from masktune_core.insight import GRID, Insight, InsightCollector
+from masktune_core.insight import GRID, MAPS, Insight, InsightCollector
 from masktune_core.insight_clusters import Masked, find_clusters
 from masktune_core.pipeline import run
 from tests.masktune_core.small_runs import configured
@@ -153,6 +153,21 @@ def test_a_run_that_is_interrupted_in_its_last_pass_tells_the_same(small_biased:
     counts = np.bincount(small_biased.labels[small_biased.splits["train"]])
     assert [each.images for each in whole.found.classes] == counts.tolist()
     assert first.manifest["checkpoints"] == second.manifest["checkpoints"]
+
+
+@pytest.mark.parametrize("cumulative", [False, True])
+def test_what_the_first_model_relied_on_does_not_hang_on_later_rounds(
+    small_biased: Dataset, tmp_path: Path, cumulative: bool
+) -> None:
+    one, three = Watching(), Watching()
+    run(configured(), small_biased, work_dir=tmp_path / "one", callbacks=one)
+    rounds = configured({"masking": {"iterations": 3, "cumulative": cumulative}})
+    run(rounds, small_biased, work_dir=tmp_path / "three", callbacks=three)
+    assert one.found is not None
+    assert three.found is not None
+    assert three.found.as_dict() == one.found.as_dict()
+    before = [MAPS.index("heatmap_before"), MAPS.index("mask_before")]
+    np.testing.assert_array_equal(three.found.maps[:, before], one.found.maps[:, before])
 
 
 def test_memory_is_bounded_by_a_draw_of_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,11 +62,8 @@ def control_of(masking: MaskingConfig) -> Control | None:
 
 
 def _rounds(masking: MaskingConfig) -> str:
-    """The last round's masks are shown, which hold those of the earlier ones if they add up."""
-    last = masking.iterations
-    if last == 1:
-        return ""
-    return f"rounds 1 to {last} together" if masking.cumulative else f"round {last} of {last}"
+    """The first round's masks are shown: later rounds look at a model that no longer relies on the same."""
+    return "" if masking.iterations == 1 else f"round 1 of {masking.iterations}"
 
 
 def _has_shortcut(found: ClassInsightRead) -> bool:
