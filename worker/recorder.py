@@ -21,7 +21,7 @@ from persistence import metrics as metric_rows
 from persistence.store import ObjectStore
 from worker.outcome import Exit
 from worker.pulse import Pulse
-from worker.rows import insight_row, metric_row, row_bytes, sample_rows
+from worker.rows import insight_row, metric_row, plain, row_bytes, sample_rows
 from worker.storing import Storing
 from worker.writer import Write, Writer
 
@@ -85,7 +85,7 @@ class Recorder(Callbacks):
     def on_progress(self, progress: Progress) -> None:
         self._progress = progress
         self._beat()
-        snapshot = asdict(progress)
+        snapshot = plain(asdict(progress))
         self._writer.put_latest(lambda session: jobs.set_progress(session, self._job_id, self._token, snapshot))
 
     def on_epoch(self, record: EpochRecord) -> None:
@@ -145,11 +145,13 @@ class Recorder(Callbacks):
 
     def event(self, type_: str, data: dict[str, Any]) -> None:
         """Add a line to the job's log."""
-        self._put(lambda session: events.append(session, self._job_id, type_, data, token=self._token))
+        told = plain(data)
+        self._put(lambda session: events.append(session, self._job_id, type_, told, token=self._token))
 
     def manifest(self, manifest: dict[str, Any]) -> None:
         """Store what the run was made with: seed, versions, device, hashes."""
-        self._put(lambda session: jobs.set_manifest(session, self._job_id, self._token, manifest))
+        told = plain(manifest)
+        self._put(lambda session: jobs.set_manifest(session, self._job_id, self._token, told))
 
     def artifact(self, name: str, path: Path, media_type: str) -> None:
         """Store a file for download. `path` must stay until `flush` has returned."""
