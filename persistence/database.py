@@ -88,6 +88,14 @@ def is_unavailable(error: BaseException) -> bool:
     return False
 
 
+def lost_to_another(error: BaseException) -> bool:
+    """Whether the server ended the transaction in favour of another one, so that it succeeds when it is repeated.
+
+    A deadlock (40P01) or a serialization failure (40001).
+    """
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
+
+
 def timed_out(error: BaseException) -> bool:
     """Whether the server ended a statement because it took longer than `statement_seconds`."""
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "57014"

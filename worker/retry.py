@@ -1,4 +1,4 @@
-"""Waiting for Postgres: short transactions that are tried again while the database is away."""
+"""Short transactions that are tried again while Postgres is away, or when they lost to another one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from persistence.database import is_unavailable, transaction
+from persistence.database import is_unavailable, lost_to_another, transaction
 
 _log = structlog.get_logger(__name__)
 
@@ -23,6 +23,11 @@ class StillAway(Exception):
     """The database did not come back in time."""
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether the same transaction may succeed later."""
+    return is_unavailable(error) or lost_to_another(error)
+
+
 def persist(
     sessions: sessionmaker[Session],
     work: Callable[[Session], T],
@@ -31,6 +36,8 @@ def persist(
     first_seconds: float = _FIRST_SECONDS,
 ) -> T:
     """Run `work` in a transaction of its own, again and again with growing pauses while the database is away.
+
+    It is repeated the same way when the database ended it in favour of another transaction.
 
     `work` must be safe to repeat: a commit whose answer got lost may have happened. Once `give_up` is set one last try
     is made, then `StillAway` is raised. Other errors pass through at once.
@@ -42,10 +49,11 @@ def persist(
             with transaction(sessions) as session:
                 return work(session)
         except Exception as error:
-            if not is_unavailable(error):
+            if not is_passing(error):
                 raise
             if last:
                 raise StillAway(str(error)) from error
-            _log.warning("database_away", error=str(error), retry_seconds=pause)
+            event = "transaction_lost" if lost_to_another(error) else "database_away"
+            _log.warning(event, error=str(error), retry_seconds=pause)
         give_up.wait(pause)
         pause = min(2 * pause, _LONGEST_SECONDS)
