@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Select, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
-from persistence import leases
+from persistence import leases, setbacks
 from persistence.tables import Checkpoint, Dataset
 
 _CLAIMS: Final = 0x6D61736C  # a number of our own among the database's advisory locks
@@ -55,6 +55,7 @@ def _turns(quota: int) -> Select[str, uuid.UUID]:
                 table.tenant_id.label("tenant_id"),
                 table.created_at.label("created_at"),
                 table.lease_token.label("lease_token"),
+                table.not_before.label("not_before"),
             ).where(leases.status_in(table, _VALIDATING))
             for kind, table in _TABLES.items()
         )
@@ -69,6 +70,10 @@ def _turns(quota: int) -> Select[str, uuid.UUID]:
     return (
         select(rows.c.kind, rows.c.id)
         .outerjoin(under_way, under_way.c.tenant_id == rows.c.tenant_id)
-        .where(rows.c.lease_token.is_(None), or_(literal(quota) == UNLIMITED, count < quota))
+        .where(
+            rows.c.lease_token.is_(None),
+            setbacks.may_be_tried(rows.c),
+            or_(literal(quota) == UNLIMITED, count < quota),
+        )
         .order_by(count, rows.c.created_at, rows.c.id)
     )

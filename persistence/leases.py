@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, u
 from sqlalchemy.orm import Session
 
 from persistence.errors import LeaseLost
+from persistence.setbacks import may_be_tried
 from persistence.tables import Checkpoint, Dataset, IncomingUpload, Job
 from persistence.transitions import ACTIVE
 
@@ -122,6 +123,7 @@ def undispatched(
         .where(
             status_in(table, _WAITING[table]),
             table.lease_token.is_(None),
+            may_be_tried(table),
             or_(table.dispatched_at.is_(None) & (table.created_at < moment), table.dispatched_at < moment),
         )
         .order_by(table.created_at)

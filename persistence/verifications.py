@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from persistence import incoming_uploads, leases
+from persistence import incoming_uploads, leases, setbacks
 from persistence.errors import UploadSuperseded
 from persistence.intakes import MAX_ATTEMPTS, exhausted
 from persistence.tables import IncomingPart, IncomingUpload, Upload
@@ -77,12 +77,13 @@ def fail(session: Session, upload_id: uuid.UUID, token: uuid.UUID, error: Mappin
 def hand_back(session: Session, upload_id: uuid.UUID, token: uuid.UUID, error: Mapping[str, Any]) -> None:
     """Have it tried again, as often as it takes: what was in the way has nothing to do with the upload.
 
-    The next sweep sends it, if the caller does not do so at once. Raises `LeaseLost`.
+    A sweep sends it when its time has come, if nobody does so before. Raises `LeaseLost`.
     """
     upload = leases.fence(session, IncomingUpload, upload_id, token)
     upload.error = dict(error)
     upload.attempt -= 1
     upload.dispatched_at = None
+    setbacks.put_off(upload, str(error.get("code")))
     leases.drop(upload)
     session.flush()
 

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import checkpoints, datasets, intake_turns
+from persistence import checkpoints, datasets, intake_turns, setbacks
 from persistence.database import transaction
 from persistence.errors import LeaseLost
 from persistence.settings import Settings
@@ -170,7 +170,8 @@ def _settle(context: Context, validation: Validation, failure: Failure) -> None:
 
     def settle(session: Session) -> None:
         if failure.retryable:
-            repository.hand_back(session, validation.id, validation.token, error)
+            counted = failure.code not in setbacks.NOBODYS_FAULT
+            repository.hand_back(session, validation.id, validation.token, error, counted=counted)
         elif validation.kind == "dataset":
             problem = {"code": failure.code, "where": "", "message": failure.message, "severity": "error"}
             datasets.finish_invalid(session, validation.id, validation.token, [problem], 1, error)

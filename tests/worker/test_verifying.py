@@ -131,7 +131,8 @@ def test_while_the_store_is_away_it_is_tried_again_and_again(
             assert (found.status, found.attempt, found.lease_token) == ("verifying", 0, None)
     assert broker.sent == [], "a store that is away needs a moment"
     with transaction(sessions) as session:
-        session.execute(update(IncomingUpload).values(created_at=func.now() - timedelta(minutes=1)))
+        long_ago = func.now() - timedelta(minutes=1)
+        session.execute(update(IncomingUpload).values(created_at=long_ago, not_before=long_ago))
     for _ in range(2):
         sweep(context, broker.length)
     assert broker.sent == [("upload", upload_id)]
