@@ -1,8 +1,9 @@
-"""Short transactions that are tried again while Postgres is away, or when they lost to another one."""
+"""What is tried again: transactions while Postgres is away or another one won, and work on a store that is away."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,11 +11,15 @@ import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from persistence.database import is_unavailable, lost_to_another, transaction
+from persistence.errors import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 5.0
+_STORE_FIRST_SECONDS = 1.0
+_STORE_LONGEST_SECONDS = 30.0
+_STORE_PATIENCE_SECONDS = 600.0
 
 T = TypeVar("T")
 
@@ -57,3 +62,24 @@ def persist(
             _log.warning(event, error=str(error), retry_seconds=pause)
         give_up.wait(pause)
         pause = min(2 * pause, _LONGEST_SECONDS)
+
+
+def outlast(work: Callable[[], T], *, on_away: Callable[[StoreUnavailable], object], give_up: Callable[[], bool]) -> T:
+    """Run `work`, again and again with growing pauses while the object store is away, for ten minutes at most.
+
+    `on_away` is told of every failure before the pause. Once `give_up` says so, or the time is over, the last failure
+    is raised; other errors pass through at once.
+    """
+    end = time.monotonic() + _STORE_PATIENCE_SECONDS
+    pause = _STORE_FIRST_SECONDS
+    while True:
+        try:
+            return work()
+        except StoreUnavailable as error:
+            if give_up() or time.monotonic() >= end:
+                raise
+            on_away(error)
+        again = time.monotonic() + pause
+        while (left := again - time.monotonic()) > 0 and not give_up():
+            time.sleep(min(left, _FIRST_SECONDS))
+        pause = min(2 * pause, _STORE_LONGEST_SECONDS)
