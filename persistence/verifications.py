@@ -53,9 +53,13 @@ def begin(session: Session, upload_id: uuid.UUID, request_id: str | None = None)
 def claim(session: Session, upload_id: uuid.UUID, worker: str, lease_seconds: float) -> Claim | None:
     """Take an upload for verifying; None when it needs none, or somebody has it."""
     upload = leases.claim(session, IncomingUpload, upload_id, worker=worker, lease_seconds=lease_seconds)
-    if upload is None or upload.lease_token is None:
-        return None
-    parts = select(IncomingPart.number, IncomingPart.etag).where(IncomingPart.upload_id == upload_id)
+    return None if upload is None else claimed(session, upload)
+
+
+def claimed(session: Session, upload: IncomingUpload) -> Claim:
+    """What is to be known of an upload that was just taken, in its turn or by its id."""
+    assert upload.lease_token is not None
+    parts = select(IncomingPart.number, IncomingPart.etag).where(IncomingPart.upload_id == upload.id)
     return Claim(upload, upload.lease_token, dict(session.execute(parts).all()))
 
 
