@@ -107,12 +107,6 @@ def expired(session: Session, table: type[Leasable], limit: int = 1000) -> Seque
     return session.scalars(select(table.id).where(_expired(table)).order_by(table.lease_expires_at).limit(limit)).all()
 
 
-def server_seconds(session: Session) -> float:
-    """How long the database server has been up. After a restart, holders of leases first need a chance to renew."""
-    up = func.extract("epoch", func.clock_timestamp() - func.pg_postmaster_start_time())
-    return float(session.scalar(select(up)) or 0.0)
-
-
 def undispatched(
     session: Session, table: type[Leasable], older_than_seconds: float, limit: int = 1000
 ) -> Sequence[uuid.UUID]:
