@@ -75,8 +75,9 @@ def transaction(factory: sessionmaker[Session]) -> Iterator[Session]:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the database could not be reached or went away, so that the same call may succeed later."""
-    if isinstance(error, PoolTimeout | InterfaceError):
+    """Whether the database could not be reached, went away, or gave way to another transaction, so that the same call
+    may succeed later."""
+    if isinstance(error, PoolTimeout | InterfaceError) or gave_way(error):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
@@ -88,12 +89,10 @@ def is_unavailable(error: BaseException) -> bool:
     return False
 
 
-def lost_to_another(error: BaseException) -> bool:
-    """Whether the server ended the transaction in favour of another one, so that it succeeds when it is repeated.
-
-    A deadlock (40P01) or a serialization failure (40001).
-    """
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
+def gave_way(error: BaseException) -> bool:
+    """Whether the server undid the transaction because it and another one were in each other's way (SQLSTATE 40001:
+    serialization failure, 40P01: deadlock)."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
 
 
 def timed_out(error: BaseException) -> bool:

@@ -10,10 +10,10 @@ from typing import Final, Literal
 
 import structlog
 
+from persistence.database import is_unavailable
 from persistence.errors import LeaseLost
 from worker.child import Child
 from worker.pulse import Silence
-from worker.retry import is_passing
 
 _log = structlog.get_logger(__name__)
 
@@ -130,7 +130,7 @@ def _beat(renew: Callable[[], Wish]) -> Reason | None:
     except LeaseLost:
         return "lease_lost"
     except Exception as error:
-        if not is_passing(error):
+        if not is_unavailable(error):
             raise
         _log.warning("lease_not_renewed", error=str(error))
         return None

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
-from persistence.database import is_unavailable, lost_to_another, transaction
+from persistence.database import gave_way, is_unavailable, transaction
 from persistence.errors import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
@@ -26,11 +26,6 @@ T = TypeVar("T")
 
 class StillAway(Exception):
     """The database did not come back in time."""
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether the same transaction may succeed later."""
-    return is_unavailable(error) or lost_to_another(error)
 
 
 def persist(
@@ -54,11 +49,11 @@ def persist(
             with transaction(sessions) as session:
                 return work(session)
         except Exception as error:
-            if not is_passing(error):
+            if not is_unavailable(error):
                 raise
             if last:
                 raise StillAway(str(error)) from error
-            event = "transaction_lost" if lost_to_another(error) else "database_away"
+            event = "transaction_gave_way" if gave_way(error) else "database_away"
             _log.warning(event, error=str(error), retry_seconds=pause)
         give_up.wait(pause)
         pause = min(2 * pause, _LONGEST_SECONDS)
