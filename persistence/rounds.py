@@ -7,7 +7,7 @@ last one stands in it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func
 from sqlalchemy.dialects.postgresql import insert
@@ -38,5 +38,5 @@ def begin(session: Session, *, longest_gap: float) -> float | None:
     return None if since is None else float(since)
 
 
-def _seconds(interval: ColumnElement[object]) -> ColumnElement[float]:
+def _seconds(interval: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.extract("epoch", interval)
