@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 
 from api.services import TaskKind, services_of
 from persistence.database import transaction
+from persistence.settings import Settings
 
 _OUTBOX = "masktune.outbox"
+_SETTINGS = "masktune.settings"
 
 
 async def admitted(request: Request) -> AsyncIterator[None]:
@@ -30,7 +32,7 @@ def open_transaction(request: Request, _: Annotated[None, Depends(admitted, scop
     services = services_of(request)
     with transaction(services.sessions) as session:
         outbox: list[tuple[TaskKind, UUID]] = []
-        session.info[_OUTBOX] = outbox
+        session.info[_OUTBOX], session.info[_SETTINGS] = outbox, services.settings
         yield session
     for kind, row_id in outbox:
         services.dispatch(kind, row_id)
@@ -38,6 +40,12 @@ def open_transaction(request: Request, _: Annotated[None, Depends(admitted, scop
 
 # With the default scope the commit would come after the response, and a failing one would still answer 200.
 Transaction = Annotated[Session, Depends(open_transaction, scope="function")]
+
+
+def settings_of(session: Session) -> Settings:
+    """The settings of the process that a request's transaction belongs to."""
+    settings: Settings = session.info[_SETTINGS]
+    return settings
 
 
 def dispatch_after_commit(session: Session, kind: TaskKind, row_id: UUID) -> None:

@@ -120,7 +120,8 @@ def show_event(display: RunDisplay, kind: str, data: Mapping[str, Any]) -> None:
         case "job.started":
             display.note(f"attempt {data.get('attempt')} on {data.get('device')}")
         case "job.retrying":
-            display.note(f"trying again: {(data.get('error') or {}).get('message')}")
+            wait = f" in {data['delay_seconds']:.0f} s" if data.get("delay_seconds") else ""
+            display.note(f"trying again{wait}: {(data.get('error') or {}).get('message')}")
         case "job.paused":
             display.note("paused")
         case "job.resume_requested":

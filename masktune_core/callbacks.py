@@ -26,7 +26,7 @@ class Progress:
 
     `epoch` counts from 1 and `step` is the number of finished steps of `steps`; stages without epochs report epoch 1
     of 1. `iteration` is 0 for ERM and the final evaluation, and the round of masking otherwise. `loss` and `accuracy`
-    are means over the epoch so far, absent where nothing is trained.
+    are means over the epoch so far, absent where nothing is trained; so is a loss that is no number any more.
     """
 
     stage: Stage

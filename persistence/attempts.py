@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig, Stage
-from persistence import configs, events, leases, turns
+from persistence import configs, events, leases, setbacks, turns
 from persistence.advice import advised
 from persistence.intakes import exhausted
 from persistence.tables import Job, StageTransition
@@ -241,11 +241,15 @@ def _retry(session: Session, job: Job, error: Mapping[str, Any], *, changed: Map
         job.stage = job.progress = None
         job.error = advised(error)
         job.dispatched_at = None
+        told: dict[str, Any] = {"error": job.error}
+        if changed is not None:
+            told["changed"] = changed
+            setbacks.clear(job)
+        elif seconds := setbacks.put_off(job, str(error.get("code"))):
+            told["delay_seconds"] = seconds
         _let_go(job)
         session.flush()
-        events.append(
-            session, job.id, "job.retrying", {"error": job.error} | ({} if changed is None else {"changed": changed})
-        )
+        events.append(session, job.id, "job.retrying", told)
     return job.status
 
 

@@ -182,9 +182,11 @@ def finish_invalid(
     session.flush()
 
 
-def hand_back(session: Session, dataset_id: uuid.UUID, token: uuid.UUID, error: Mapping[str, Any]) -> str:
+def hand_back(
+    session: Session, dataset_id: uuid.UUID, token: uuid.UUID, error: Mapping[str, Any], *, counted: bool = True
+) -> str:
     """Let another attempt check, or end as `invalid` when the attempts are used up. Raises `LeaseLost`."""
-    return intakes.hand_back(session, Dataset, dataset_id, token, error)
+    return intakes.hand_back(session, Dataset, dataset_id, token, error, counted=counted)
 
 
 def take_back_expired(session: Session, dataset_id: uuid.UUID) -> str | None:

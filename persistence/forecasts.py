@@ -37,8 +37,11 @@ class Forecast:
     finishes_at: datetime | None
 
 
-def forecast(session: Session) -> dict[uuid.UUID, Forecast]:
-    """Every running job, and the queued ones in the order in which they will start."""
+def forecast(session: Session, *, quota_running: int = turns.UNLIMITED) -> dict[uuid.UUID, Forecast]:
+    """Every running job, and the queued ones in the order in which they will start.
+
+    `quota_running` is how many jobs of a tenant without a quota of its own may run at the same time.
+    """
     now = session.scalar(select(func.clock_timestamp()))
     assert now is not None
     running = _jobs(session, ACTIVE)
@@ -58,7 +61,8 @@ def forecast(session: Session) -> dict[uuid.UUID, Forecast]:
     works = {job.id: work_of(job, datasets.get(job.dataset_id) if job.dataset_id else None) for job in jobs}
     paces = learned(session, works.values())
     seconds = {job.id: _seconds(session, job, works[job.id], paces) for job in jobs}
-    return _play(now, running, queued, tenants, seconds)
+    limits = {tenant.id: turns.limit_of(tenant, quota_running) for tenant in tenants.values()}
+    return _play(now, running, queued, tenants, limits, seconds)
 
 
 def _jobs(session: Session, statuses: frozenset[str]) -> Sequence[Job]:
@@ -80,9 +84,13 @@ def _play(
     running: Sequence[Job],
     queued: Sequence[Job],
     tenants: Mapping[uuid.UUID, Tenant],
+    limits: Mapping[uuid.UUID, int],
     seconds: Mapping[uuid.UUID, float],
 ) -> dict[uuid.UUID, Forecast]:
-    """As many jobs run at a time as run now; whenever one ends, the next one starts."""
+    """As many jobs run at a time as run now; whenever one ends, the next one that may starts.
+
+    `limits` says how many of each tenant may at a time. A place that nobody may take is free for the next turn.
+    """
     found = {job.id: Forecast(None, None, _moment(now, seconds[job.id])) for job in running}
     ends = [(seconds[job.id], number, job.tenant_id) for number, job in enumerate(running)]
     heapq.heapify(ends)
@@ -90,13 +98,17 @@ def _play(
     waiting: dict[uuid.UUID, list[Job]] = {}
     for job in sorted(queued, key=lambda job: (-job.priority, job.id), reverse=True):
         waiting.setdefault(job.tenant_id, []).append(job)  # next one last
-    position, number = 0, len(running)
+    position, number, free = 0, len(running), 0
+    at = 0.0 if running else math.inf  # nobody knows when the first worker comes
     while waiting:
-        at = math.inf
-        if ends:
+        may = [each for each in waiting if limits[each] == turns.UNLIMITED or under_way[each] < limits[each]]
+        if ends and (free == 0 or not may):
             at, _, tenant_id = heapq.heappop(ends)
             under_way[tenant_id] -= 1
-        tenant_id = min(waiting, key=lambda each: turns.rank(tenants[each], under_way))
+            free += 1
+            continue
+        free -= 1
+        tenant_id = min(may or waiting, key=lambda each: turns.rank(tenants[each], under_way))
         job = waiting[tenant_id].pop()
         if not waiting[tenant_id]:
             del waiting[tenant_id]

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from persistence import leases
+from persistence import leases, setbacks
 from persistence.tables import Checkpoint, Dataset
 
 MAX_ATTEMPTS: Final = 3
@@ -30,9 +30,17 @@ def hand_back(
     row_id: uuid.UUID,
     token: uuid.UUID,
     error: Mapping[str, Any],
+    *,
+    counted: bool = True,
 ) -> str:
-    """Let another attempt try, or end as `invalid` when the attempts are used up. Returns the new status."""
-    return _retry(session, leases.fence(session, table, row_id, token), error)
+    """Let another attempt try, or end as `invalid` when the attempts are used up. Returns the new status.
+
+    With `counted=False` the attempt does not use up a try.
+    """
+    row = leases.fence(session, table, row_id, token)
+    if not counted:
+        row.attempt -= 1
+    return _retry(session, row, error)
 
 
 def take_back_expired(session: Session, table: type[Intake], row_id: uuid.UUID) -> str | None:
@@ -48,6 +56,7 @@ def _retry(session: Session, row: Dataset | Checkpoint, error: Mapping[str, Any]
     if row.attempt < MAX_ATTEMPTS:
         row.error = dict(error)
         row.dispatched_at = None
+        setbacks.put_off(row, str(error.get("code")))
         leases.drop(row)
     else:
         settle(row, "invalid", exhausted(row.attempt, error))
@@ -55,16 +64,12 @@ def _retry(session: Session, row: Dataset | Checkpoint, error: Mapping[str, Any]
     return row.status
 
 
-SHORTAGES: Final = frozenset({"out_of_disk", "out_of_host_memory", "out_of_gpu_memory"})
-"""Errors that keep their own code when attempts are used up: trying more often would not have helped."""
-
-
 def exhausted(attempts: int, error: Mapping[str, Any]) -> dict[str, Any]:
     """The error of a row whose attempts are used up: says so, and keeps the last one as `cause`.
 
     A shortage stays the error itself.
     """
-    if error.get("code") in SHORTAGES:
+    if error.get("code") in setbacks.SHORTAGES:
         return {**error, "message": f"{error.get('message', '')} (after {attempts} attempts)", "retryable": False}
     return {
         "code": "attempts_exhausted",

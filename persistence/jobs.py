@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig
-from persistence import configs, events, webhook_outbox
+from persistence import configs, events, setbacks, webhook_outbox
 from persistence.attempts import (
     Claim,
     add_warning,
@@ -227,6 +227,7 @@ def resume(session: Session, tenant_id: uuid.UUID, job_id: uuid.UUID) -> Job:
         job.ran_seconds = 0.0
     job.status = "queued"
     job.error = job.finished_at = job.dispatched_at = None
+    setbacks.clear(job)
     session.flush()
     point = session.scalars(
         select(ResumePoint).where(ResumePoint.job_id == job_id).order_by(ResumePoint.seq.desc()).limit(1)

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, and_, func, literal_column, or_, select, u
 from sqlalchemy.orm import Session
 
 from persistence.errors import LeaseLost
+from persistence.setbacks import may_be_tried
 from persistence.tables import Checkpoint, Dataset, IncomingUpload, Job
 from persistence.transitions import ACTIVE
 
@@ -106,12 +107,6 @@ def expired(session: Session, table: type[Leasable], limit: int = 1000) -> Seque
     return session.scalars(select(table.id).where(_expired(table)).order_by(table.lease_expires_at).limit(limit)).all()
 
 
-def server_seconds(session: Session) -> float:
-    """How long the database server has been up. After a restart, holders of leases first need a chance to renew."""
-    up = func.extract("epoch", func.clock_timestamp() - func.pg_postmaster_start_time())
-    return float(session.scalar(select(up)) or 0.0)
-
-
 def undispatched(
     session: Session, table: type[Leasable], older_than_seconds: float, limit: int = 1000
 ) -> Sequence[uuid.UUID]:
@@ -122,6 +117,7 @@ def undispatched(
         .where(
             status_in(table, _WAITING[table]),
             table.lease_token.is_(None),
+            may_be_tried(table),
             or_(table.dispatched_at.is_(None) & (table.created_at < moment), table.dispatched_at < moment),
         )
         .order_by(table.created_at)

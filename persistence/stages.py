@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from persistence.tables import Job, StageTransition
+from persistence.event_types import LAST_TYPES
+from persistence.tables import Event, Job, StageTransition
+
+_ENDS: Final = LAST_TYPES | {"job.paused", "job.retrying"}
 
 
 @dataclass(frozen=True, slots=True)
 class StageSpan:
-    """One stage of one attempt. `left_at` is None while it lasts, and for one that an attempt was lost in."""
+    """One stage of one attempt. `left_at` is None while it lasts, and for one whose worker went silent in it."""
 
     attempt: int
     stage: str
@@ -36,18 +41,28 @@ def of(session: Session, job: Job) -> list[StageSpan]:
         .where(StageTransition.job_id == job.id)
         .order_by(StageTransition.attempt, StageTransition.entered_at)
     ).all()
-    return spans(rows, job.finished_at)
-
-
-def spans(rows: Sequence[StageTransition], finished_at: datetime | None) -> list[StageSpan]:
-    """The rows of one job, in order, each with its end."""
+    ends = _ends(session, job.id)
     found = []
     for row, following in zip_longest(rows, rows[1:]):
-        if following is None:
-            left_at = finished_at
-        else:
-            left_at = following.entered_at if following.attempt == row.attempt else None
+        same = following is not None and following.attempt == row.attempt
+        left_at = following.entered_at if same else ends.get(row.attempt)
         found.append(StageSpan(row.attempt, row.stage, row.iteration, row.entered_at, left_at))
+    return found
+
+
+def _ends(session: Session, job_id: uuid.UUID) -> dict[int, datetime | None]:
+    """When each attempt ended; None for one whose worker went silent.
+
+    It is the first of these events in an attempt: what comes after it, such as a cancellation, found a job that waited.
+    """
+    rows = session.execute(
+        select(Event.attempt, Event.created_at, Event.data["error"]["code"].astext)
+        .where(Event.job_id == job_id, Event.type.in_(_ENDS))
+        .order_by(Event.seq)
+    )
+    found: dict[int, datetime | None] = {}
+    for attempt, at, code in rows:
+        found.setdefault(attempt, None if code == "worker_lost" else at)
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from persistence import leases
+from persistence import leases, setbacks
 from persistence.tables import Job, Tenant
 from persistence.transitions import ACTIVE
 
@@ -38,7 +38,7 @@ def claim_next(session: Session, *, quota_running: int = UNLIMITED, lease_second
 
 
 def next_up(session: Session, *, quota_running: int = UNLIMITED) -> uuid.UUID | None:
-    """The job whose turn it is, if any may start now."""
+    """The job whose turn it is, if any may start now. One that was put off lets others pass."""
     return session.scalars(_turns(quota_running).limit(1)).first()
 
 
@@ -83,6 +83,7 @@ def _turns(quota_running: int) -> Select[uuid.UUID]:
         .where(
             leases.status_in(Job, frozenset({"queued"})),
             Job.lease_token.is_(None),
+            setbacks.may_be_tried(Job),
             or_(limit == UNLIMITED, count < limit),
         )
         .order_by(count, Tenant.served_at.asc().nulls_first(), Tenant.id, Job.priority.desc(), Job.id)

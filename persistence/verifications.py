@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from persistence import incoming_uploads, leases
+from persistence import incoming_uploads, leases, setbacks
 from persistence.errors import UploadSuperseded
 from persistence.intakes import MAX_ATTEMPTS, exhausted
 from persistence.tables import IncomingPart, IncomingUpload, Upload
@@ -53,9 +53,13 @@ def begin(session: Session, upload_id: uuid.UUID, request_id: str | None = None)
 def claim(session: Session, upload_id: uuid.UUID, worker: str, lease_seconds: float) -> Claim | None:
     """Take an upload for verifying; None when it needs none, or somebody has it."""
     upload = leases.claim(session, IncomingUpload, upload_id, worker=worker, lease_seconds=lease_seconds)
-    if upload is None or upload.lease_token is None:
-        return None
-    parts = select(IncomingPart.number, IncomingPart.etag).where(IncomingPart.upload_id == upload_id)
+    return None if upload is None else claimed(session, upload)
+
+
+def claimed(session: Session, upload: IncomingUpload) -> Claim:
+    """What is to be known of an upload that was just taken, in its turn or by its id."""
+    assert upload.lease_token is not None
+    parts = select(IncomingPart.number, IncomingPart.etag).where(IncomingPart.upload_id == upload.id)
     return Claim(upload, upload.lease_token, dict(session.execute(parts).all()))
 
 
@@ -77,12 +81,13 @@ def fail(session: Session, upload_id: uuid.UUID, token: uuid.UUID, error: Mappin
 def hand_back(session: Session, upload_id: uuid.UUID, token: uuid.UUID, error: Mapping[str, Any]) -> None:
     """Have it tried again, as often as it takes: what was in the way has nothing to do with the upload.
 
-    The next sweep sends it, if the caller does not do so at once. Raises `LeaseLost`.
+    A sweep sends it when its time has come, if nobody does so before. Raises `LeaseLost`.
     """
     upload = leases.fence(session, IncomingUpload, upload_id, token)
     upload.error = dict(error)
     upload.attempt -= 1
     upload.dispatched_at = None
+    setbacks.put_off(upload, str(error.get("code")))
     leases.drop(upload)
     session.flush()
 

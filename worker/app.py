@@ -36,7 +36,6 @@ from worker.lifeline import die_with_parent
 from worker.supervisor import run_job
 from worker.sweeper import collect, sweep, tidy
 from worker.validation import run_check
-from worker.verifying import verify_upload
 from worker.webhooks.delivering import deliver
 
 _TIDY_SECONDS = 300.0
@@ -66,7 +65,7 @@ def deliver_checkpoint(checkpoint_id: str) -> None:
 
 def deliver_upload(upload_id: str) -> None:
     """An upload's id arrived."""
-    verify_upload(context(), uuid.UUID(upload_id))
+    run_check(context(), uuid.UUID(upload_id))
 
 
 def deliver_sweep(thorough: bool = False, everything: bool = False) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from persistence.store import staging
 from worker import locks
 
 if TYPE_CHECKING:
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 _LOCK = ".lock"
 _PART = ".part"
+_STRAY = "[0-9a-f]" * 32
+_STRAY_AGE = timedelta(days=1)
+"""Earlier versions staged beside the objects, under names of their own, and left them there when they were killed."""
 
 
 class Cache:
@@ -57,8 +63,11 @@ class Cache:
         for part in self.root.glob(f"*{_PART}"):
             descriptor = locks.try_acquire(self._lock(part.stem))
             if descriptor is not None:
-                part.unlink(missing_ok=True)
+                _remove(part)
+                if not self._path(part.stem).exists():
+                    self._lock(part.stem).unlink(missing_ok=True)
                 os.close(descriptor)
+        staging.sweep(self.root, _STRAY_AGE, _STRAY)
 
     def _ready(self, store: ObjectStore, sha256: str, size: int, on_chunk: Callable[[], object]) -> int:
         path, lock = self._path(sha256), self._lock(sha256)
@@ -82,13 +91,15 @@ class Cache:
             os.close(descriptor)
 
     def _fetch(self, store: ObjectStore, sha256: str, on_chunk: Callable[[], object]) -> None:
-        path = self._path(sha256)
-        part = path.with_suffix(_PART)
+        # A folder, so that what the store stages beside its destination is found again too.
+        part = self.root / f"{sha256}{_PART}"
+        _remove(part)
+        part.mkdir()
         try:
-            bring(store, sha256, part, on_chunk)
-            part.replace(path)
+            bring(store, sha256, part / sha256, on_chunk)
+            (part / sha256).replace(self._path(sha256))
         finally:
-            part.unlink(missing_ok=True)
+            _remove(part)
 
     def _make_room(self, wanted: int) -> None:
         entries = sorted(self._entries())
@@ -140,6 +151,13 @@ def bring(store: ObjectStore, sha256: str, destination: Path, on_chunk: Callable
                 return
         destination.unlink(missing_ok=True)
     store.fetch(sha256, destination, on_chunk=on_chunk)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:  # of an earlier version
+        part.unlink(missing_ok=True)
 
 
 def _hash(path: Path) -> str:

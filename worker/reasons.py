@@ -6,7 +6,7 @@ import errno
 
 from masktune_core.errors import MaskTuneError, OutOfGpuMemory
 from masktune_core.out_of_memory import ran_out_of_gpu_memory, ran_out_of_host_memory
-from persistence.database import is_unavailable
+from persistence.database import gave_way, is_unavailable
 from persistence.errors import OutOfDisk, StoreError, StoreUnavailable
 from worker.outcome import Failure
 
@@ -31,6 +31,8 @@ def reason_of(error: Exception) -> Failure:
         first_line = str(error).partition("\n")[0]
         message = f"the GPU's memory ran out ({first_line}): see whether something else uses it, or use smaller batches"
         return Failure("out_of_gpu_memory", message)
+    if gave_way(error):
+        return Failure("database_away", "the database ended a transaction in favour of another one", retryable=True)
     if is_unavailable(error):
         return Failure("database_away", "the database did not answer", retryable=True)
     return Failure("internal_error", f"{type(error).__name__}: {error}")

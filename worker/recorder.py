@@ -18,10 +18,12 @@ from masktune_core.config import Stage
 from masktune_core.insight import Insight
 from persistence import artifacts, events, insights, jobs, resume_points, samples
 from persistence import metrics as metric_rows
+from persistence.errors import StoreUnavailable
 from persistence.store import ObjectStore
 from worker.outcome import Exit
 from worker.pulse import Pulse
-from worker.rows import insight_row, metric_row, row_bytes, sample_rows
+from worker.retry import outlast
+from worker.rows import insight_row, metric_row, plain, row_bytes, sample_rows
 from worker.storing import Storing
 from worker.writer import Write, Writer
 
@@ -54,6 +56,7 @@ class Recorder(Callbacks):
         self._progress: Progress | None = None
         self._place: tuple[Stage, int] | None = None
         self._points = 0
+        self._store_is_away = False
         self._writer = Writer(
             sessions, on_lease_lost, lambda session, number: jobs.begin_write(session, job_id, token, number)
         )
@@ -85,7 +88,7 @@ class Recorder(Callbacks):
     def on_progress(self, progress: Progress) -> None:
         self._progress = progress
         self._beat()
-        snapshot = asdict(progress)
+        snapshot = plain(asdict(progress))
         self._writer.put_latest(lambda session: jobs.set_progress(session, self._job_id, self._token, snapshot))
 
     def on_epoch(self, record: EpochRecord) -> None:
@@ -145,14 +148,19 @@ class Recorder(Callbacks):
 
     def event(self, type_: str, data: dict[str, Any]) -> None:
         """Add a line to the job's log."""
-        self._put(lambda session: events.append(session, self._job_id, type_, data, token=self._token))
+        told = plain(data)
+        self._put(lambda session: events.append(session, self._job_id, type_, told, token=self._token))
 
     def manifest(self, manifest: dict[str, Any]) -> None:
         """Store what the run was made with: seed, versions, device, hashes."""
-        self._put(lambda session: jobs.set_manifest(session, self._job_id, self._token, manifest))
+        told = plain(manifest)
+        self._put(lambda session: jobs.set_manifest(session, self._job_id, self._token, told))
 
     def artifact(self, name: str, path: Path, media_type: str) -> None:
-        """Store a file for download. `path` must stay until `flush` has returned."""
+        """Store a file for download, and wait for a store that is away: everything else is done.
+
+        `path` must stay until `flush` has returned.
+        """
         storing = Storing(self._store, path)
 
         def apply(session: Session) -> None:
@@ -162,7 +170,21 @@ class Recorder(Callbacks):
         def cleanup() -> None:
             self._pulse.beat(f"{name} was stored", "evaluating")
 
-        self._writer.put(Write(apply, prepare=storing.put, cleanup=cleanup))
+        def wait_for_store(make: Callable[[], None]) -> None:
+            outlast(make, on_away=on_away, give_up=self._stopped)
+
+        def on_away(error: StoreUnavailable) -> None:
+            self._pulse.beat(f"{name} waits for the object store", "evaluating")
+            if not self._store_is_away:
+                self._store_is_away = True
+                self._writer.write_now(lambda session: self._tell_of_the_store(session, f"{name}: {error}"))
+
+        self._writer.put(Write(apply, prepare=storing.put, cleanup=cleanup, outlast=wait_for_store))
+
+    def _tell_of_the_store(self, session: Session, reason: str) -> None:
+        message = f"the results wait for the object store, which cannot be reached now ({reason})"
+        warning = {"code": "store_unavailable", "message": message}
+        events.append(session, self._job_id, "job.warning", warning, token=self._token)
 
     def _beat(self) -> None:
         stage = "preparing" if self._place is None else self._place[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -15,9 +17,21 @@ from masktune_core.insight import Insight
 _SAMPLE_BYTES: Final = 300
 
 
+def plain(value: Any) -> Any:
+    """The same JSON with null for every number that is not finite: JSON has none, and PostgreSQL takes none in it."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {name: plain(each) for name, each in value.items()}
+        case list() | tuple():
+            return [plain(each) for each in value]
+    return value
+
+
 def metric_row(metric: Metric) -> dict[str, Any]:
     """A row of `metrics`, without the job's id."""
-    return asdict(metric)
+    return {name: plain(value) for name, value in asdict(metric).items()}
 
 
 def sample_rows(batch: SampleBatch) -> list[dict[str, Any]]:
@@ -60,7 +74,7 @@ def insight_row(insight: Insight) -> tuple[dict[str, Any], bytes]:
     """Report and maps as `insights` stores them: class maps, then cluster masks, as deflated uint8 grids."""
     grids = (insight.maps, insight.cluster_masks)
     levels = b"".join(np.rint(np.clip(maps, 0, 1) * 255).astype(np.uint8).tobytes() for maps in grids)
-    return insight.as_dict(), zlib.compress(levels)
+    return plain(insight.as_dict()), zlib.compress(levels)
 
 
 def heatmap_distances(before: npt.NDArray[np.float16], after: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig, LimitsConfig
-from persistence import jobs, turns
+from persistence import jobs, setbacks, turns
 from persistence.database import transaction
 from persistence.errors import IllegalTransition, LeaseLost
 from persistence.tables import Checkpoint, Dataset, Job
@@ -210,8 +210,8 @@ def judge(ending: Ending, folder: Path, attempt: Attempt, *, host_ooms: int) -> 
     return Verdict(
         "queued" if failure.retryable else "failed",
         failure,
-        # A deployment is not the job's fault: it does not use up one of its attempts.
-        counted=ending.reason != "shutdown",
+        # A deployment is not the job's fault, nor is a store that is away: neither uses up one of its attempts.
+        counted=failure.code not in setbacks.NOBODYS_FAULT,
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import checkpoints, datasets, housekeeping, jobs, leases, verifications
+from persistence import checkpoints, datasets, housekeeping, jobs, rounds, verifications
 from persistence.database import transaction
 from persistence.dispatch import QUEUE_INTAKE, QUEUE_JOBS, Kind
 from persistence.errors import PersistenceError
@@ -25,6 +25,7 @@ from worker.context import Context
 _log = structlog.get_logger(__name__)
 
 _STAGING_AGE = timedelta(days=1)
+_MISSED_ROUNDS = 3  # so many in a row are no longer a busy worker or a lost message
 
 
 class _Repository(Protocol):
@@ -56,8 +57,7 @@ def sweep(context: Context, queue_length: Callable[[str], int]) -> None:
 
     `queue_length` tells how many messages wait in a queue.
     """
-    for noun in _NOUNS:
-        _step(f"take_back_{noun.kind}s", partial(_take_back, context, noun))
+    _step("take_back", partial(_take_back_all, context))
     for noun in _NOUNS:
         _step(f"send_{noun.kind}s", partial(_send, context, noun, queue_length))
 
@@ -89,10 +89,20 @@ def _step(name: str, step: Callable[[], object]) -> None:
         _log.warning("sweep_step_failed", step=name, error=str(error))
 
 
+def _take_back_all(context: Context) -> None:
+    settings = context.settings
+    # Workers renew far more often than twice a lease: who could not for less than half of one still has the rest.
+    longest_gap = max(settings.lease_seconds / 2, _MISSED_ROUNDS * settings.sweep_seconds)
+    with transaction(context.sessions) as session:
+        since = rounds.begin(session, longest_gap=longest_gap)
+    if since is not None and since < settings.lease_seconds:
+        return  # Leases ran out because nobody could renew them; those who still work do so now.
+    for noun in _NOUNS:
+        _step(f"take_back_{noun.kind}s", partial(_take_back, context, noun))
+
+
 def _take_back(context: Context, noun: _Noun) -> None:
     with transaction(context.sessions) as session:
-        if leases.server_seconds(session) < context.settings.lease_seconds:
-            return  # Leases ran out because nobody could renew them; those who still work do so now.
         found = noun.repository.expired(session)
     for row_id in found:
         with transaction(context.sessions) as session:

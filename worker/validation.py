@@ -1,31 +1,36 @@
-"""A data set or checkpoint, from the task's id to its end: claim, intake child, lease, and what its failure means."""
+"""A data set or checkpoint, from the task's id to its end: claim, intake child, lease, and what its failure means.
+
+Uploads that lie in S3 wait for the same turns; what becomes of one is in `verifying`.
+"""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from persistence import checkpoints, datasets, intake_turns
+from persistence import checkpoints, datasets, intake_turns, setbacks, verifications
 from persistence.database import transaction
 from persistence.errors import LeaseLost
 from persistence.settings import Settings
-from persistence.tables import Dataset
+from persistence.tables import Dataset, IncomingUpload
 from worker.attempt import Ending, Limits, Wish, watch
 from worker.child import Child
 from worker.context import Context
 from worker.outcome import Exit, Failure, classify
 from worker.reasons import reason_of
 from worker.retry import StillAway, persist
+from worker.verifying import verify
 
 _log = structlog.get_logger(__name__)
 
 Kind = Literal["dataset", "checkpoint"]
+_REPOSITORIES: Final = {"dataset": datasets, "checkpoint": checkpoints, "upload": verifications}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +46,27 @@ class Validation:
 
 
 def run_check(context: Context, woken_by: uuid.UUID) -> None:
-    """Check the data set or checkpoint whose turn it is; nothing if none may be checked now.
+    """Check the data set, checkpoint or upload whose turn it is; nothing if none may be checked now.
 
     As with jobs, the delivery of an id only says that there is work.
     """
     if context.stopping.is_set():
         return
     try:
-        validation = persist(context.sessions, lambda session: _claim(context, session), give_up=context.stopping)
+        claimed = persist(context.sessions, lambda session: _claim(context, session), give_up=context.stopping)
     except StillAway:
         return
-    if validation is None:
+    if claimed is None:
         _log.info("nothing_to_check", woken_by=str(woken_by))
         return
+    if isinstance(claimed, verifications.Claim):
+        verify(context, claimed)
+    else:
+        _check(context, claimed)
+    _wake_next(context)
+
+
+def _check(context: Context, validation: Validation) -> None:
     about = {f"{validation.kind}_id": str(validation.id), "attempt": validation.attempt}
     with structlog.contextvars.bound_contextvars(**about, request_id=validation.request_id):
         try:
@@ -63,10 +76,9 @@ def run_check(context: Context, woken_by: uuid.UUID) -> None:
         if failure is not None:
             _log.warning("validation_not_finished", error=failure.as_error())
             _settle(context, validation, failure)
-    _wake_next(context)
 
 
-def _claim(context: Context, session: Session) -> Validation | None:
+def _claim(context: Context, session: Session) -> Validation | verifications.Claim | None:
     settings = context.settings
     row = intake_turns.claim_next(
         session,
@@ -76,6 +88,8 @@ def _claim(context: Context, session: Session) -> Validation | None:
     )
     if row is None or row.lease_token is None:
         return None
+    if isinstance(row, IncomingUpload):
+        return verifications.claimed(session, row)
     source: dict[str, Any] = {
         "tenant_id": str(row.tenant_id),
         "source_sha256": row.source_sha256,
@@ -96,9 +110,9 @@ def _wake_next(context: Context) -> None:
         if found is None:
             return
         kind, row_id = found
-        if context.dispatcher.send("dataset" if kind == "dataset" else "checkpoint", row_id):
+        if context.dispatcher.send(kind, row_id):
             with transaction(context.sessions) as session:
-                (datasets if kind == "dataset" else checkpoints).mark_dispatched(session, row_id)
+                _REPOSITORIES[kind].mark_dispatched(session, row_id)
     except SQLAlchemyError as error:
         _log.warning("nobody_woken", error=str(error))  # The sweeper does it.
 
@@ -170,7 +184,8 @@ def _settle(context: Context, validation: Validation, failure: Failure) -> None:
 
     def settle(session: Session) -> None:
         if failure.retryable:
-            repository.hand_back(session, validation.id, validation.token, error)
+            counted = failure.code not in setbacks.NOBODYS_FAULT
+            repository.hand_back(session, validation.id, validation.token, error, counted=counted)
         elif validation.kind == "dataset":
             problem = {"code": failure.code, "where": "", "message": failure.message, "severity": "error"}
             datasets.finish_invalid(session, validation.id, validation.token, [problem], 1, error)

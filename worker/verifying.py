@@ -1,4 +1,4 @@
-"""An upload that lies in S3, from the task's id to its end: put together, read once, copied to its name, complete.
+"""An upload that lies in S3, once its turn has come: put together, read once, copied to its name, complete.
 
 It happens here and in no child process: the bytes are hashed, and nobody looks into them.
 """
@@ -44,23 +44,9 @@ class _Verified:
     sha256: str
 
 
-def verify_upload(context: Context, upload_id: uuid.UUID) -> None:
-    """Verify an upload, if it still waits for that; a second delivery does nothing."""
-    if context.stopping.is_set():
-        return
-    worker, seconds = context.worker_name("intake"), context.settings.lease_seconds
-    try:
-        claim = persist(
-            context.sessions,
-            lambda session: verifications.claim(session, upload_id, worker, seconds),
-            give_up=context.stopping,
-        )
-    except StillAway:
-        return
-    if claim is None:
-        _log.info("upload_not_claimed", id=str(upload_id))
-        return
-    about = {"upload_id": str(upload_id), "attempt": claim.upload.attempt, "request_id": claim.upload.request_id}
+def verify(context: Context, claim: Claim) -> None:
+    """One attempt at an upload that was claimed."""
+    about = {"upload_id": str(claim.upload.id), "attempt": claim.upload.attempt, "request_id": claim.upload.request_id}
     with structlog.contextvars.bound_contextvars(**about):
         try:
             _attempt(context, claim)
@@ -81,7 +67,6 @@ def _attempt(context: Context, claim: Claim) -> None:
                 _finish(context, claim, end)
         except _Stopped:
             _hand_back(context, claim, Failure("worker_shutdown", "the worker was shut down", retryable=True))
-            context.dispatcher.send("upload", claim.upload.id)
             return
         except StoreUnavailable as error:
             # Nobody's fault but the store's: the sweeper has it tried again until the store is back.

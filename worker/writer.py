@@ -29,14 +29,15 @@ _WRITE_BYTES = 1000
 class Write:
     """One thing to store. `apply` may be called again after a failed transaction. `size` is roughly the bytes it holds.
 
-    `prepare` runs once before the transaction, `cleanup` once after it: files are moved there. `optional`: if storing
-    fails, that costs a log line instead of the run.
+    `prepare` runs before the transaction, `cleanup` once after it: files are moved there. `outlast` is given both to
+    run, and may run them again. `optional`: if storing fails, that costs a log line instead of the run.
     """
 
     apply: Callable[[Session], object]
     size: int = _WRITE_BYTES
     prepare: Callable[[], object] | None = None
     cleanup: Callable[[], object] | None = None
+    outlast: Callable[[Callable[[], None]], None] | None = None
     optional: bool = False
 
 
@@ -58,6 +59,7 @@ class Writer:
     ) -> None:
         self._sessions, self._on_lease_lost, self._begin = sessions, on_lease_lost, begin
         self._number = 0
+        self._never = threading.Event()
         self._changed = threading.Condition()
         self._writes: deque[Write] = deque()
         self._waiting_bytes = 0
@@ -104,6 +106,10 @@ class Writer:
             self._latest = Write(apply, size=0)
             self._changed.notify_all()
 
+    def write_now(self, apply: Callable[[Session], object]) -> None:
+        """Write before everything that waits. Only for what the writer itself calls, in its thread: `outlast`."""
+        self._transact([Write(apply)])
+
     def flush(self) -> None:
         """Wait until everything put so far is written."""
         with self._changed:
@@ -111,10 +117,9 @@ class Writer:
         self.check()
 
     def _run(self) -> None:
-        never = threading.Event()
         while batch := self._next():
             try:
-                self._commit(batch, never)
+                self._commit(batch)
             except LeaseLost as error:
                 self._fail(error)
                 self._on_lease_lost()
@@ -127,13 +132,16 @@ class Writer:
                 self._busy = False
                 self._changed.notify_all()
 
-    def _commit(self, batch: list[Write], never: threading.Event) -> None:
-        try:
+    def _commit(self, batch: list[Write]) -> None:
+        def make() -> None:
             for write in batch:
                 if write.prepare is not None:
                     write.prepare()
-            self._number += 1
-            persist(self._sessions, lambda session: self._apply(session, batch), give_up=never)
+            self._transact(batch)
+
+        outlast = batch[0].outlast
+        try:
+            make() if outlast is None else outlast(make)
         except LeaseLost:
             raise
         except (PersistenceError, OSError) as error:
@@ -143,6 +151,10 @@ class Writer:
         for write in batch:
             if write.cleanup is not None:
                 write.cleanup()
+
+    def _transact(self, batch: list[Write]) -> None:
+        self._number += 1
+        persist(self._sessions, lambda session: self._apply(session, batch), give_up=self._never)
 
     def _apply(self, session: Session, batch: list[Write]) -> None:
         if self._begin(session, self._number):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.jobs.schemas import JobRead
 from api.pages import PageOf, page_of
+from api.transactions import settings_of
 from persistence.forecasts import Forecast, forecast
 from persistence.pages import Page
 from persistence.tables import Job
@@ -17,13 +18,17 @@ from persistence.transitions import FINISHED
 
 def shown(session: Session, job: Job) -> JobRead:
     """One job."""
-    return _read(job, {} if _is_over(job) else forecast(session))
+    return _read(job, {} if _is_over(job) else _forecast(session))
 
 
 def shown_page(session: Session, page: Page[Job]) -> PageOf[JobRead]:
     """A page of jobs."""
-    found = {} if all(_is_over(job) for job in page.rows) else forecast(session)
+    found = {} if all(_is_over(job) for job in page.rows) else _forecast(session)
     return page_of(page, lambda job: _read(job, found))
+
+
+def _forecast(session: Session) -> Mapping[UUID, Forecast]:
+    return forecast(session, quota_running=settings_of(session).tenant_max_running)
 
 
 def _is_over(job: Job) -> bool:

@@ -167,7 +167,7 @@ class StageRead(BaseModel):
     iteration: int = Field(description="Round of masking and finetuning; 0 outside them.", examples=[1])
     entered_at: datetime = Field(description="When it began.", examples=["2026-01-31T12:00:10Z"])
     left_at: datetime | None = Field(
-        description="When the attempt's next stage began, or the job ended; null while nobody knows.",
+        description="When the attempt's next stage began, or the attempt ended; null while nobody knows.",
         examples=["2026-01-31T12:00:20Z"],
     )
 

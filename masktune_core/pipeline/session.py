@@ -133,6 +133,8 @@ class Session:
             return
         self._progress_at = now
         loss, accuracy = self.sums.means() if self.sums is not None and self.sums.images else (None, None)
+        if loss is not None and not math.isfinite(loss):
+            loss = None  # A GPU's loss is looked at now and then only: the next look ends the run.
         self.callbacks.on_progress(
             Progress(
                 stage=self.state.stage,

@@ -6,6 +6,7 @@ from persistence.tables.checkpoints import Checkpoint
 from persistence.tables.datasets import Dataset, DatasetImage
 from persistence.tables.jobs import Artifact, Event, Job, Metric, ResumePoint, StageTransition
 from persistence.tables.samples import Insight, Sample, SampleBand, SampleCount
+from persistence.tables.sweeper import Sweeper
 from persistence.tables.tenants import ApiKey, Tenant
 from persistence.tables.uploads import IncomingPart, IncomingUpload, ObjectDeletion, StoredObject, Upload
 from persistence.tables.webhooks import Webhook, WebhookDelivery
@@ -33,6 +34,7 @@ __all__ = [
     "SampleCount",
     "StageTransition",
     "StoredObject",
+    "Sweeper",
     "Tenant",
     "Upload",
     "Webhook",

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from persistence import jobs, resume_points, tenants
 from persistence.database import transaction
+from persistence.settings import Settings
 from persistence.tables import Job, StageTransition, Tenant
 from tests.api.seeds import Seeds
 from tests.api.test_errors import problem
@@ -229,6 +230,24 @@ class TestQueue:
                 at += timedelta(seconds=taken)
 
 
+class TestLimitOfTheSettings:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"tenant_max_running": 1})
+
+    def test_a_job_that_its_tenant_may_not_run_yet_has_its_place_behind_those_that_may(
+        self, client: TestClient, seeds: Seeds
+    ) -> None:
+        with transaction(seeds.sessions) as session:
+            third, other = (tenants.get_or_create(session, name) for name in ("third", "other"))
+            other.quota_running = 5
+            for running in (third.id, seeds.tenant_id, other.id, other.id):
+                job_in(session, "running", tenant_id=running)
+            mine, _ = job_in(session, "queued", tenant_id=seeds.tenant_id)
+            job_in(session, "queued", tenant_id=other.id)
+        assert client.get(f"/v1/jobs/{mine.id}").json()["queue_position"] == 2
+
+
 class TestStages:
     def test_every_attempt_tells_when_it_entered_and_left_its_stages(
         self, client: TestClient, make_key: Callable[..., str], stranger: dict[str, str], seeds: Seeds
@@ -256,7 +275,7 @@ class TestStages:
             (2, "training_erm"),
             (2, "masking"),
         ]
-        assert every[1]["left_at"] is None, "nobody knows when the lost attempt left it"
+        assert every[1]["entered_at"] < every[1]["left_at"] < every[2]["entered_at"], "when it was handed back"
         assert every[-1]["left_at"] == client.get(f"/v1/jobs/{job_id}").json()["finished_at"]
         reader = {"Authorization": f"Bearer {make_key('acme', scope='read')}"}
         assert client.get(path, headers=reader).json()["data"] == every

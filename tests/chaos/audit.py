@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -28,10 +29,12 @@ from persistence.tables import (
     Upload,
 )
 from tests.chaos.stack import Stack, wait_for
+from worker.cache import Cache
 
 SAME_FILES = ("erm.safetensors", "masktune.safetensors", "config.json")
 _OF_ATTEMPTS = {"events", "stage_transitions", "resume_points"}  # what happened on the way
 _FILES = {"artifacts"}  # result.json tells how long it took
+_OBJECT = re.compile(r"[0-9a-f]{64}(\.lock)?")
 _NOT_OF_THE_RESULT = {"id", "job_id", "created_at"}
 
 
@@ -148,7 +151,12 @@ def require_nothing_left(stack: Stack) -> None:
         needed = {sha256 for column in columns for sha256 in session.scalars(select(column)) if sha256 is not None}
     assert {info.sha256 for info in stack.store.list_all()} == needed
     assert _files(stack.home / "objects" / "staging") == []
-    assert not [path for path in _files(stack.home / "cache") if path.suffix == ".part"]
+    Cache(stack.home, stack.settings.cache_max_bytes).sweep()
+    assert _strays(stack.home / "cache") == [], "everything in the cache is an object or its lock"
+
+
+def _strays(cache: Path) -> list[Path]:
+    return [path for path in _files(cache) if path.parent != cache or not _OBJECT.fullmatch(path.name)]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import datetime
 
+from sqlalchemy import select
+
+from persistence.database import transaction
+from persistence.tables import Sweeper
 from tests.chaos import client
 from tests.chaos.audit import require_whole_log
 from tests.chaos.conftest import CONFIG
@@ -41,9 +46,10 @@ def test_a_rolling_restart_of_every_process_loses_nothing(stack: Stack, dataset:
     job_id = uuid.UUID(client.submit(stack, dataset, CONFIG, "rolling"))
     follower = client.Follower(stack, str(job_id))
     wait_event(stack.sessions, job_id, "job.epoch", 2)
-    for process in (stack.worker, stack.intake, stack.api):
+    for process in stack.processes:
         process.stop()
         process.start()
+    restarted = last_round(stack)
     job = client.wait_over(stack, str(job_id), 180.0)
     assert (job["status"], job["attempt"], job["max_attempts"]) == (
         "succeeded",
@@ -57,6 +63,13 @@ def test_a_rolling_restart_of_every_process_loses_nothing(stack: Stack, dataset:
     assert retried == ["worker_shutdown"], "handed back by the worker itself, without using up an attempt"
     logged = require_whole_log(stack.sessions, str(job_id))
     assert follower.finish() == list(range(1, logged + 1)), "the stream brought every event once, in order"
+    wait_for(lambda: last_round(stack) > restarted, 30.0, "beat and the control worker sweep again")
+
+
+def last_round(stack: Stack) -> datetime:
+    """When the sweeper last began one."""
+    with transaction(stack.sessions) as session:
+        return session.scalars(select(Sweeper.seen_at)).one()
 
 
 def test_a_running_job_is_paused_cancelled_and_resumed_to_the_same_bits(

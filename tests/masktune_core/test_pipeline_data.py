@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from masktune_core.data.dataset import Dataset
 from masktune_core.errors import ConfigError, TrainingDiverged
 from masktune_core.intake.normalise import normalise
 from masktune_core.pipeline import run
+from masktune_core.pipeline import session as session_module
+from masktune_core.training import EpochSums, Trainer
 from tests.masktune_core.archives import picture, png, table, write_dataset, zip_bytes
 from tests.masktune_core.recorder import Recorder
 
@@ -94,6 +97,28 @@ def test_a_rate_that_is_too_high_ends_in_a_clear_error_and_no_files(small_biased
     with pytest.raises(TrainingDiverged, match=r"ERM, epoch \d.*lower erm\.optimizer\.lr"):
         run(resolve_config("biased_mnist", changes), small_biased, work_dir=tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_that_is_no_number_is_reported_as_none_until_the_next_look_at_it(
+    small_biased: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where the loss is looked at every twenty steps and progress is reported in between."""
+    require = Trainer.require_finite_loss
+
+    def at_the_last_step(trainer: Trainer, sums: EpochSums, where: str) -> None:
+        step, steps = where.removeprefix("at step ").split(" of ")[:2]
+        if step == steps:
+            require(trainer, sums, where)
+
+    monkeypatch.setattr(Trainer, "require_finite_loss", at_the_last_step)
+    monkeypatch.setattr(session_module, "PROGRESS_SECONDS", 0.0)
+    recorder = Recorder()
+    changes = {"erm": {"epochs": 3, "batch_size": 32, "optimizer": {"lr": 100.0, "weight_decay": 10.0}}}
+    with pytest.raises(TrainingDiverged):
+        run(resolve_config("biased_mnist", changes), small_biased, work_dir=tmp_path, callbacks=recorder)
+    losses = [progress.loss for progress in recorder.progress if progress.step > 0]
+    assert None in losses
+    assert all(loss is None or math.isfinite(loss) for loss in losses)
 
 
 def test_the_gap_between_backgrounds_is_reported_where_both_test_sets_are_there(tmp_path: Path) -> None:

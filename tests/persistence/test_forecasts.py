@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from masktune_core.config import JobConfig
 from persistence import jobs
-from persistence.forecasts import forecast
-from persistence.tables import Dataset, Job, StageTransition
+from persistence.forecasts import Forecast, forecast
+from persistence.tables import Dataset, Job, StageTransition, Tenant
 from tests.fixtures.records import claim_job, make_dataset, make_job, make_tenant
 
 IMAGES = 1000
@@ -114,3 +114,49 @@ def test_waiting_jobs_start_in_turn_when_those_before_them_end(
     ends = [found[job.id].finishes_at for job in (running, *order)]
     assert starts == ends[:-1], "one device: each starts when the one before ends"
     assert JobConfig.model_validate(later.config).erm.epochs == 5
+
+
+def test_a_tenant_at_its_limit_lets_others_pass_and_starts_when_one_of_its_own_ends(
+    session: Session, tenant: uuid.UUID, dataset: Dataset
+) -> None:
+    succeed(session, tenant, dataset, PAST)
+    first, second = (make_job(session, tenant, dataset_id=dataset.id) for _ in range(2))
+    claim_job(session, first.id)
+    soon_over = job_of_another(session, dataset)
+    jobs.enter_stage(session, soon_over.id, claim_job(session, soon_over.id).token, "evaluating", 0)
+    assert starts_with_end_of(forecast(session), second, soon_over)
+    assert starts_with_end_of(forecast(session, quota_running=1), second, first)
+
+    passing = job_of_another(session, dataset)
+    found = forecast(session, quota_running=1)
+    assert starts_with_end_of(found, passing, soon_over), "a place that the other tenant may not take"
+    assert starts_with_end_of(found, second, first)
+    assert [found[job.id].position for job in (passing, second)] == [1, 2]
+
+
+def test_a_limit_of_the_tenants_own_counts_and_one_above_what_runs_does_not_hold_it_up(
+    session: Session, tenant: uuid.UUID, dataset: Dataset
+) -> None:
+    succeed(session, tenant, dataset, PAST)
+    first, second = (make_job(session, tenant, dataset_id=dataset.id) for _ in range(2))
+    claim_job(session, first.id)
+    soon_over = job_of_another(session, dataset)
+    jobs.enter_stage(session, soon_over.id, claim_job(session, soon_over.id).token, "evaluating", 0)
+    session.get_one(Tenant, tenant).quota_running = 2
+    assert starts_with_end_of(forecast(session, quota_running=1), second, soon_over)
+    session.get_one(Tenant, tenant).quota_running = 1
+    assert starts_with_end_of(forecast(session), second, first)
+
+
+def job_of_another(session: Session, dataset: Dataset, **values: Any) -> Job:
+    tenant = make_tenant(session)
+    its = make_dataset(session, tenant)
+    its.summary, its.image_count = dataset.summary, dataset.image_count
+    session.flush()
+    return make_job(session, tenant, dataset_id=its.id, **values)
+
+
+def starts_with_end_of(found: dict[uuid.UUID, Forecast], job: Job, before: Job) -> bool:
+    start, end = found[job.id].starts_at, found[before.id].finishes_at
+    assert start is not None
+    return start == end

@@ -6,16 +6,18 @@ import threading
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from persistence import checkpoints, datasets, intake_turns
+from persistence import checkpoints, datasets, incoming_uploads, intake_turns, verifications
 from persistence.database import transaction
+from persistence.intake_turns import Row
 from persistence.tables import Checkpoint, Dataset
 from tests.fixtures.records import make_checkpoint, make_dataset, make_tenant
 
 
-def take(session: Session, quota: int = 1) -> Dataset | Checkpoint | None:
+def take(session: Session, quota: int = 1) -> Row | None:
     return intake_turns.claim_next(session, quota=quota, worker="worker", lease_seconds=60.0)
 
 
@@ -29,7 +31,7 @@ def wait_for_check(session: Session, tenant_id: uuid.UUID, count: int = 1) -> li
     return [make_dataset(session, tenant_id, ready=False).id for _ in range(count)]
 
 
-def end(session: Session, row: Dataset | Checkpoint) -> None:
+def end(session: Session, row: Row) -> None:
     assert row.lease_token is not None
     error = {"code": "bad", "message": "", "stage": None, "retryable": False}
     if isinstance(row, Dataset):
@@ -74,6 +76,22 @@ def test_checkpoints_and_data_sets_share_a_tenants_slots(session: Session) -> No
     row = take(session)
     assert isinstance(row, Checkpoint)
     assert (row.id, row.attempt) == (checkpoint.id, 1)
+
+
+def test_uploads_that_are_verified_take_the_same_turns(session: Session) -> None:
+    drain(session)
+    greedy, modest = make_tenant(session), make_tenant(session)
+    first, second = (make_verifying(session, greedy) for _ in range(2))
+    wait_for_check(session, greedy)
+    (dataset,) = wait_for_check(session, modest)
+    taken = [row.id for _ in range(4) if (row := take(session)) is not None]
+    assert taken == [first, dataset], "two large uploads of one tenant do not fill both slots"
+    assert second not in taken
+
+
+def make_verifying(session: Session, tenant_id: uuid.UUID) -> uuid.UUID:
+    upload = incoming_uploads.begin(session, tenant_id, "a.zip", 10, timedelta(hours=1))
+    return verifications.begin(session, upload.id).id
 
 
 def test_the_tenant_with_the_fewest_under_way_is_next_and_zero_is_no_limit(session: Session) -> None:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from persistence.database import transaction
@@ -89,6 +89,12 @@ def wait_finished(sessions: sessionmaker[Session], job_id: uuid.UUID, seconds: f
 
 def wait_event(sessions: sessionmaker[Session], job_id: uuid.UUID, type_: str, count: int = 1) -> None:
     wait_until(lambda: event_types(sessions, job_id).count(type_) >= count, 60, lambda: event_types(sessions, job_id))
+
+
+def its_time_has_come(sessions: sessionmaker[Session], job_id: uuid.UUID) -> None:
+    """A job that was put off may be tried again."""
+    with transaction(sessions) as session:
+        session.execute(update(Job).where(Job.id == job_id).values(not_before=func.now()))
 
 
 def leftovers(home: Path) -> list[Path]:

@@ -121,14 +121,48 @@ def test_a_missing_object_leaves_nothing_behind(tmp_path: Path, objects: ObjectS
     assert list(cache.root.iterdir()) == []
 
 
-def test_what_a_killed_fetch_left_is_swept(tmp_path: Path, objects: ObjectStore) -> None:
-    stored = put(objects, piece(1))
+def _fetch_and_die(home: Path, folder: Path, sha256: str, size: int) -> None:
+    with Cache(home, size).hold(FarStore(folder, headroom=0), sha256, size, on_chunk=lambda: os._exit(9)):
+        pass
+
+
+def test_what_a_killed_fetch_left_is_swept(tmp_path: Path, folder: Path, objects: ObjectStore, far: FarStore) -> None:
+    stored = put(objects, bytes(2 * CHUNK))
+    cache = Cache(tmp_path, 2 * CHUNK)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_fetch_and_die, args=(tmp_path, folder, stored.sha256, stored.size)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    assert bytes_in(cache.root) >= CHUNK, "it was killed in the middle of the object"
+    cache.sweep()
+    assert list(cache.root.iterdir()) == []
+    with cache.hold(far, stored.sha256, stored.size) as path:
+        assert path.stat().st_size == stored.size
+
+
+def test_a_fetch_under_way_is_not_swept(tmp_path: Path, objects: ObjectStore, far: FarStore) -> None:
+    stored = put(objects, bytes(2 * CHUNK))
+    cache = Cache(tmp_path, 2 * CHUNK)
+    with cache.hold(far, stored.sha256, stored.size, on_chunk=cache.sweep) as path:
+        assert path.stat().st_size == stored.size
+
+
+def test_what_earlier_versions_left_beside_the_objects_is_swept_when_it_is_old(tmp_path: Path) -> None:
     cache = Cache(tmp_path, PIECE)
     cache.root.mkdir()
-    left = cache.root / f"{stored.sha256}.part"
-    left.write_bytes(b"half")
+    old, new = cache.root / ("a" * 32), cache.root / ("b" * 32)
+    for left in (old, new):
+        left.write_bytes(b"half")
+    os.utime(old, (0, 0))
     cache.sweep()
-    assert not left.exists()
+    assert list(cache.root.iterdir()) == [new]
+
+
+def bytes_in(folder: Path) -> int:
+    """Of whatever files, objects and their identities apart: those are counted in `size`."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 def _use(home: Path, folder: Path, names: list[tuple[str, int]], rounds: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import OperationalError
 
 from masktune_core.errors import ArchitectureError, OutOfGpuMemory, TrainingDiverged
@@ -82,6 +83,7 @@ def test_an_error_without_a_log_has_four_fields() -> None:
         (ConnectionResetError("reset"), "input_output_error", True),
         (MemoryError(), "out_of_host_memory", False),
         (OperationalError("SELECT", {}, Exception("gone")), "database_away", True),
+        (OperationalError("UPDATE", {}, DeadlockDetected("deadlock detected")), "database_away", True),
         (ZeroDivisionError("division by zero"), "internal_error", False),
     ],
 )

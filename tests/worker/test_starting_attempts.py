@@ -20,7 +20,7 @@ from persistence import datasets
 from persistence.database import transaction
 from persistence.tables import Dataset
 from tests.worker.conftest import JobMaker, Uploader
-from tests.worker.driving import event_types, leftovers, read_job
+from tests.worker.driving import event_types, its_time_has_come, leftovers, read_job
 from worker.child import Child
 from worker.context import Context
 from worker.standby import Standby
@@ -50,6 +50,7 @@ def test_a_job_for_which_there_is_no_room_ends_as_that(
     assert (job.status, job.lease_token) == ("queued", None), "another worker may have room"
     assert job.error is not None
     assert (job.error["code"], job.error["retryable"]) == ("out_of_disk", True)
+    its_time_has_come(sessions, job_id)
     run_job(full, job_id)
     job = read_job(sessions, job_id)
     assert job.status == "failed"

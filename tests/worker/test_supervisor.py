@@ -19,7 +19,15 @@ from persistence.database import transaction
 from persistence.dispatch import QUEUE_JOBS, broker_app
 from persistence.tables import Job
 from tests.worker.conftest import JobMaker
-from tests.worker.driving import event_types, leftovers, read_events, read_job, wait_event, wait_until
+from tests.worker.driving import (
+    event_types,
+    its_time_has_come,
+    leftovers,
+    read_events,
+    read_job,
+    wait_event,
+    wait_until,
+)
 from worker.context import Context
 from worker.devices import Device, DevicePool
 from worker.standby import Standby
@@ -39,6 +47,7 @@ STUCK = START + (
     "def wait_for_a_lock_for_ever(): lock = threading.Lock(); lock.acquire(); lock.acquire()\n"
     "Pulse(Path(told['work_dir'])).beat('step 3 of 10', 'masking'); wait_for_a_lock_for_ever()"
 )
+AWAY = "store_unavailable"
 SLEEP = START + "time.sleep(60)"
 
 
@@ -263,6 +272,24 @@ def test_a_shutdown_hands_the_job_back_without_using_up_an_attempt(
     assert queued_messages(context) == 1
     run_job(context, job_id)
     assert read_job(sessions, job_id).status == "queued", "a worker that shuts down takes nothing more"
+
+
+def test_a_store_that_is_away_uses_up_no_attempt_and_is_not_asked_again_at_once(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker
+) -> None:
+    away = trained_by(context, FAIL.replace("'finetuning'", "'finetuning', True").replace("training_diverged", AWAY))
+    job_id = make_job(limits={"max_attempts": 1})
+    for delay in (5.0, 10.0):
+        run_job(away, job_id)
+        job, told = read_job(sessions, job_id), read_events(sessions, job_id)[-1]
+        assert (job.status, told.type, told.data["error"]["code"]) == ("queued", "job.retrying", AWAY)
+        assert told.data["delay_seconds"] == delay
+        assert queued_messages(context) == 0
+        run_job(away, job_id)
+        assert read_job(sessions, job_id).attempt == job.attempt, "its time has not come"
+        its_time_has_come(sessions, job_id)
+    run_job(trained_by(context, START), job_id)
+    assert read_job(sessions, job_id).status == "succeeded"
 
 
 def test_the_device_is_free_again_after_every_end(context: Context, make_job: JobMaker) -> None:

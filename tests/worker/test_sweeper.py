@@ -17,7 +17,7 @@ from persistence.database import transaction
 from persistence.dispatch import QUEUE_INTAKE, QUEUE_JOBS, Dispatcher
 from persistence.settings import Settings
 from persistence.store import ObjectStore
-from persistence.tables import Dataset, Job, ResumePoint, StoredObject, Upload
+from persistence.tables import Dataset, Job, ResumePoint, StoredObject, Sweeper, Upload
 from tests.worker.conftest import JobMaker
 from tests.worker.driving import read_events, read_job
 from worker.context import Context
@@ -205,3 +205,43 @@ def test_tidying_removes_what_nothing_needs_any_more(
     tidy(context)
     with transaction(sessions) as session:
         assert session.scalar(select(func.count()).select_from(ResumePoint)) == 0
+
+
+def test_after_an_outage_every_lease_gets_one_more_lease_time(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker, broker: Broker
+) -> None:
+    """However it was away: its server need not have been started again for that."""
+    patient = replace(context, dispatcher=broker, settings=context.settings.model_copy(update={"lease_seconds": 60.0}))
+    sweep(patient, broker.length)
+    job_id = make_job()
+    with transaction(sessions) as session:
+        jobs.claim(session, job_id, worker="cut off", lease_seconds=60)
+    age(sessions, job_id, lease_expires_at=LONG_AGO)
+    past(sessions, seen_at=120)
+    for _ in range(2):
+        sweep(patient, broker.length)
+        assert read_job(sessions, job_id).status == "running", "it had no chance to renew its lease"
+    past(sessions, resumed_at=61)
+    sweep(patient, broker.length)
+    assert read_job(sessions, job_id).status == "queued"
+
+
+def test_rounds_without_a_gap_take_back_at_once(
+    context: Context, sessions: sessionmaker[Session], make_job: JobMaker, broker: Broker
+) -> None:
+    patient = replace(context, dispatcher=broker, settings=context.settings.model_copy(update={"lease_seconds": 60.0}))
+    sweep(patient, broker.length)
+    job_id = make_job()
+    with transaction(sessions) as session:
+        jobs.claim(session, job_id, worker="lost", lease_seconds=60)
+    age(sessions, job_id, lease_expires_at=LONG_AGO)
+    past(sessions, seen_at=20)
+    sweep(patient, broker.length)
+    assert read_job(sessions, job_id).status == "queued"
+
+
+def past(sessions: sessionmaker[Session], **seconds: float) -> None:
+    """Rounds were so many seconds ago."""
+    with transaction(sessions) as session:
+        values = {name: func.clock_timestamp() - timedelta(seconds=ago) for name, ago in seconds.items()}
+        session.execute(update(Sweeper).values(values))

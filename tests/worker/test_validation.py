@@ -167,6 +167,27 @@ def test_a_data_set_deleted_meanwhile_stops_its_intake(
     assert not thread.is_alive()
 
 
+def test_a_check_in_whose_middle_workers_are_stopped_four_times_gets_ready(
+    context: Context,
+    sessions: sessionmaker[Session],
+    new_dataset: Callable[[Path], uuid.UUID],
+    tiny_archive: Path,
+) -> None:
+    dataset_id = new_dataset(tiny_archive)
+    slow = replace(context, intake=(sys.executable, "-c", SLEEPER + "time.sleep(60)"))
+    for _ in range(4):
+        stopped = replace(slow, stopping=threading.Event())
+        thread = threading.Thread(target=run_check, args=(stopped, dataset_id))
+        thread.start()
+        wait_until(lambda: read_dataset(sessions, dataset_id).lease_token)
+        stopped.stopping.set()
+        thread.join(20)
+        assert read_dataset(sessions, dataset_id).lease_token is None
+    run_check(context, dataset_id)
+    dataset = read_dataset(sessions, dataset_id)
+    assert (dataset.status, dataset.attempt, dataset.error) == ("ready", 1, None)
+
+
 def test_a_checkpoint_becomes_safetensors_and_a_job_starts_from_it(
     context: Context,
     sessions: sessionmaker[Session],

@@ -26,7 +26,7 @@ from tests.worker.driving import wait_until
 from tests.worker.test_sweeper import Broker
 from worker.context import Context
 from worker.sweeper import sweep
-from worker.verifying import verify_upload
+from worker.validation import run_check
 
 __all__ = ["s3_bucket", "s3_endpoint"]
 
@@ -96,7 +96,7 @@ def test_a_verified_upload_is_an_object_and_nothing_else_is_left(
     context: Context, sessions: sessionmaker[Session], store: ObjectStore, sent: Sent
 ) -> None:
     upload_id = sent(expected_sha256=SHA256)
-    verify_upload(context, upload_id)
+    run_check(context, upload_id)
     assert is_complete(sessions, upload_id)
     assert store.open(SHA256).read() == CONTENT
     assert gone(store, upload_id)
@@ -109,7 +109,7 @@ def test_bytes_that_are_gone_fail_the_upload(
 ) -> None:
     upload_id = sent()
     store.incoming.discard(upload_id)
-    verify_upload(context, upload_id)
+    run_check(context, upload_id)
     found = incoming(sessions, upload_id)
     assert found.error is not None
     assert (found.status, found.error["code"]) == ("failed", "object_missing")
@@ -125,17 +125,23 @@ def test_while_the_store_is_away_it_is_tried_again_and_again(
 
     with monkeypatch.context() as outage:
         outage.setattr(assembled, "find", away)
-        for _ in range(5):
-            verify_upload(context, upload_id)
+        for setback in range(5):
+            run_check(context, upload_id)
             found = incoming(sessions, upload_id)
             assert (found.status, found.attempt, found.lease_token) == ("verifying", 0, None)
+            assert found.setbacks == setback + 1
+            run_check(context, upload_id)
+            assert incoming(sessions, upload_id).setbacks == setback + 1, "its time has not come"
+            with transaction(sessions) as session:
+                session.execute(update(IncomingUpload).values(not_before=func.now()))
     assert broker.sent == [], "a store that is away needs a moment"
     with transaction(sessions) as session:
-        session.execute(update(IncomingUpload).values(created_at=func.now() - timedelta(minutes=1)))
+        long_ago = func.now() - timedelta(minutes=1)
+        session.execute(update(IncomingUpload).values(created_at=long_ago, not_before=long_ago))
     for _ in range(2):
         sweep(context, broker.length)
     assert broker.sent == [("upload", upload_id)]
-    verify_upload(context, upload_id)
+    run_check(context, upload_id)
     assert is_complete(sessions, upload_id)
 
 
@@ -150,12 +156,34 @@ def test_a_worker_that_shuts_down_hands_it_to_another_at_once(
 
     with monkeypatch.context() as stopping:
         stopping.setattr(assembled, "find", told_to_stop)
-        verify_upload(context, upload_id)
+        run_check(context, upload_id)
     assert incoming(sessions, upload_id).lease_token is None
     assert broker.sent == [("upload", upload_id)]
     context.stopping.clear()
-    verify_upload(context, upload_id)
+    run_check(context, upload_id)
     assert is_complete(sessions, upload_id)
+
+
+def test_a_second_upload_of_a_tenant_waits_until_its_first_is_verified(
+    context: Context, sessions: sessionmaker[Session], sent: Sent, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sent(), sent()
+    find = assembled.find
+
+    def meanwhile(*arguments: object) -> Assembled:
+        with monkeypatch.context() as once:
+            once.setattr(assembled, "find", find)
+            run_check(context, second)
+        assert incoming(sessions, second).attempt == 0, "whose other slot would be somebody else's"
+        return find(*arguments)  # type: ignore[arg-type]  # handed on
+
+    with monkeypatch.context() as busy:
+        busy.setattr(assembled, "find", meanwhile)
+        run_check(context, first)
+    assert is_complete(sessions, first)
+    assert broker.sent == [("upload", second)]
+    run_check(context, second)
+    assert is_complete(sessions, second)
 
 
 def test_a_worker_that_lost_its_lease_completes_nothing(
@@ -172,7 +200,7 @@ def test_a_worker_that_lost_its_lease_completes_nothing(
 
     with monkeypatch.context() as late:
         late.setattr(assembled, "publish", outlive)
-        verify_upload(context, upload_id)
+        run_check(context, upload_id)
     assert incoming(sessions, upload_id).status == "verifying"
     assert not gone(store, upload_id)
 
@@ -188,11 +216,11 @@ def test_a_lease_is_renewed_while_the_store_takes_its_time(
         return hash_of(*arguments)  # type: ignore[arg-type]  # handed on
 
     monkeypatch.setattr(assembled, "hash_of", slowly)
-    thread = threading.Thread(target=verify_upload, args=(context, upload_id))
+    thread = threading.Thread(target=run_check, args=(context, upload_id))
     thread.start()
     first = wait_until(lambda: incoming(sessions, upload_id).lease_expires_at)
     wait_until(lambda: incoming(sessions, upload_id).lease_expires_at != first)
-    verify_upload(context, upload_id)
+    run_check(context, upload_id)
     assert incoming(sessions, upload_id).attempt == 1
     released.set()
     thread.join(20)
@@ -227,7 +255,7 @@ def test_an_upload_that_is_deleted_stops_its_worker(
         return found
 
     monkeypatch.setattr(assembled, "find", deleted)
-    verify_upload(context, upload_id)
+    run_check(context, upload_id)
     assert not is_complete(sessions, upload_id)
 
 

@@ -74,6 +74,26 @@ def test_an_outage_loses_and_repeats_nothing(
     assert event_types(sessions, claimed[0])[2:] == [f"test.{number}" for number in range(40)]
 
 
+@pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
+def test_a_transaction_that_lost_to_another_is_made_again(
+    sessions: sessionmaker[Session], claimed: tuple[uuid.UUID, uuid.UUID], sqlstate: str
+) -> None:
+    job_id, token = claimed
+    tries: list[int] = []
+
+    def lose_once(session: Session) -> None:
+        tries.append(1)
+        events.append(session, job_id, "test.lost", {}, token=token)
+        if len(tries) == 1:
+            session.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'lost' USING ERRCODE = '{sqlstate}'; END $$"))
+
+    with Writer(sessions, never) as writer:
+        writer.put(Write(lose_once))
+        writer.put(event(claimed, 1))
+    assert event_types(sessions, job_id)[2:] == ["test.lost", "test.1"]
+    assert len(tries) == 2
+
+
 def test_training_waits_when_too_much_waits_to_be_written(
     sessions: sessionmaker[Session], claimed: tuple[uuid.UUID, uuid.UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
