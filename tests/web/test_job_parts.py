@@ -156,6 +156,15 @@ def test_the_log_tells_the_particulars() -> None:
     assert told("job.artifact") == "Stored erm.safetensors, 1.0 KiB"
 
 
+def test_the_log_tells_of_a_wait_and_of_a_loss_that_was_no_number() -> None:
+    def told(kind: str, **changes: object) -> str:
+        return line(Event(seq=1, type=kind, data=EXAMPLES[kind] | changes, attempt=1, created_at=START)).text
+
+    assert told("job.retrying") == "Tried again: the trainer died (child_crashed)"
+    assert told("job.retrying", delay_seconds=40) == "Tried again in 40 s: the trainer died (child_crashed)"
+    assert told("job.epoch", loss=None) == "Epoch 1 of 5: loss –, accuracy 90.0 %, 3.0 s"
+
+
 def test_an_event_of_tomorrow_is_shown_as_it_is() -> None:
     told = line(Event(seq=1, type="job.moved", data={"to": "cuda:1"}, attempt=1, created_at=START))
     assert told.text == 'job.moved {"to": "cuda:1"}'

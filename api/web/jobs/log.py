@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from api.web.formats import duration, percent, size
+from api.web.formats import MISSING, duration, percent, size
 from api.web.jobs.timeline import NAMES
 from persistence.tables import Event
 
@@ -36,7 +36,8 @@ def _stage(data: Mapping[str, Any]) -> str:
 
 
 def _epoch(data: Mapping[str, Any]) -> str:
-    parts = [f"Epoch {data['epoch']} of {data['epochs']}: loss {data['loss']:.4f}"]
+    loss = MISSING if data["loss"] is None else f"{data['loss']:.4f}"
+    parts = [f"Epoch {data['epoch']} of {data['epochs']}: loss {loss}"]
     parts.append(f"accuracy {percent(data['accuracy'])}")
     if data.get("val_accuracy") is not None:
         parts.append(f"validation {percent(data['val_accuracy'])}")
@@ -47,6 +48,11 @@ def _epoch(data: Mapping[str, Any]) -> str:
 def _error(data: Mapping[str, Any]) -> str:
     error = data.get("error") or data
     return f"{error.get('message', '')} ({error.get('code', 'unknown')})".strip()
+
+
+def _retrying(data: Mapping[str, Any]) -> str:
+    wait = data.get("delay_seconds")
+    return f"Tried again{f' in {duration(wait)}' if wait else ''}: {_error(data)}"
 
 
 def _resumed(data: Mapping[str, Any]) -> str:
@@ -61,7 +67,7 @@ _WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "job.epoch": _epoch,
     "job.warning": lambda data: f"{data.get('message')} ({data.get('code')})",
     "job.resumed": _resumed,
-    "job.retrying": lambda data: f"Tried again: {_error(data)}",
+    "job.retrying": _retrying,
     "job.pause_requested": lambda _: "Pause asked for",
     "job.paused": lambda _: "Paused",
     "job.resume_requested": lambda data: f"Queued again, after it was {data.get('from', 'stopped')}",
