@@ -273,7 +273,7 @@ def test_a_turn_that_ended_records_nothing(machines: Machines, sessions: session
 def test_a_public_client_on_a_bad_line_brings_its_file_to_s3(machines: Machines, key: str, verify: Verify) -> None:
     with cutting_proxy(machines[0].base_url.port or 0, seed=5, longest=60_000, share=0.7) as (bad, cuts):
         address, breaks = upload_through(f"http://127.0.0.1:{bad}", key, CONTENT, seed=5, checksums=True)
-    # The client may also come back before the server has let go of the request that was cut, and is sent away once more.
+    # The client may also come back before the server has let go of the cut request, and is sent away once more.
     assert min(len(cuts), breaks) > 1
     path = address.split(str(bad))[1]
     verify(id_of(path))
