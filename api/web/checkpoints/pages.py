@@ -19,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 
 _PAGE = 50
 _KEYS = 100
-"""Keys that do not fit, shown at once; the rest unfolds."""
+"""Keys that do not fit that are shown of each kind; a report lists no more of them."""
 
 
 @router.get("/checkpoints")

@@ -55,10 +55,8 @@ def relied(found: InsightRead, config: JobConfig) -> Relied:
 
 def control_of(masking: MaskingConfig) -> Control | None:
     """Which control a job is; None for one that masks what its model relies on."""
-    strategy = str(masking.strategy)
-    if strategy == "none":
-        return "none"
-    return "random" if strategy.startswith("random") else None
+    controls: dict[str, Control] = {"random_mask": "random", "none": "none"}
+    return controls.get(masking.strategy)
 
 
 def _rounds(masking: MaskingConfig) -> str:
