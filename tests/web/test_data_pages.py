@@ -88,7 +88,7 @@ def test_a_ready_data_set_shows_its_images(visitor: TestClient, seeds: Seeds) ->
     assert "No image fits" in visitor.get(f"/datasets/{dataset_id}/tiles?split=nosuch").text
 
 
-def test_what_more_images_there_are_is_told(visitor: TestClient, seeds: Seeds, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_what_more_images_there_are_is_told(visitor: TestClient, seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.web.datasets.pages._TILES", 1)
     dataset_id = seeds.pictured_dataset()
     with transaction(seeds.sessions) as session:

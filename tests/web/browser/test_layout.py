@@ -19,7 +19,7 @@ def box(locator: Locator) -> dict[str, float]:
 def test_on_a_phone_the_facts_of_a_job_are_clear_of_its_buttons(
     page: Page, stack: Stack, finished_job: uuid.UUID
 ) -> None:
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]  # as given
+    page.set_viewport_size(PHONE)
     page.goto(f"{stack.url}/jobs/{finished_job}")
     buttons, facts = box(page.locator(".head .buttons")), box(page.locator(".job-facts"))
     assert facts["y"] - (buttons["y"] + buttons["height"]) >= 8

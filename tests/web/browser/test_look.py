@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, ViewportSize, expect
 
 from tests.web.browser.conftest import SCREENSHOTS, Watched
 from tests.web.browser.stack import Stack
@@ -29,7 +29,7 @@ ERROR = {
     "advice": "Set runtime.micro_batch, or lower erm.batch_size.",
     "log": ["2026-01-31T12:00:10Z [warning] attempt_failed"],
 }
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 Open = Callable[..., BrowserContext]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Route, ViewportSize, expect
 
 from tests.web.browser.stack import Stack
 from tests.web.browser.test_look import PHONE, load_pictures
@@ -27,9 +27,9 @@ def test_no_word_lies_over_a_picture_of_the_grid(page: Page, stack: Stack, finis
 
 @pytest.mark.parametrize("size", [PHONE, {"width": 1440, "height": 900}])
 def test_a_picture_is_as_large_as_the_window_allows(
-    page: Page, stack: Stack, finished_job: uuid.UUID, size: dict[str, int]
+    page: Page, stack: Stack, finished_job: uuid.UUID, size: ViewportSize
 ) -> None:
-    page.set_viewport_size(size)  # type: ignore[arg-type]  # as given
+    page.set_viewport_size(size)
     page.goto(f"{stack.url}/jobs/{finished_job}/samples?image=0")
     stages = page.locator("#sample-dialog .stage")
     expect(stages.first).to_be_visible()

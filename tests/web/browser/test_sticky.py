@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
 from tests.web.browser.stack import Stack
 from tests.web.browser.test_look import PHONE
@@ -26,9 +26,9 @@ IN_MAIN = "document.querySelector('main').contains(document.activeElement)"
 @pytest.mark.parametrize("place", ["jobs/new?preset=waterbirds", "jobs"])
 @pytest.mark.usefixtures("finished_job")
 def test_nothing_that_sticks_covers_what_has_the_focus(
-    page: Page, stack: Stack, size: dict[str, int], place: str
+    page: Page, stack: Stack, size: ViewportSize, place: str
 ) -> None:
-    page.set_viewport_size(size)  # type: ignore[arg-type]  # as given
+    page.set_viewport_size(size)
     page.goto(f"{stack.url}/{place}")
     page.evaluate("document.querySelectorAll('details:not(.menu)').forEach((details) => { details.open = true; })")
     page.locator("main").focus()
