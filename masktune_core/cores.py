@@ -41,15 +41,21 @@ def on_all_cores(work: Callable[[Part], Done], parts: Sequence[Part]) -> list[Do
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads in which torch uses no further threads; they last as long as the process."""
+    """Lasts as long as the process."""
+    return one_thread_each(threads, "masktune-core")
+
+
+def one_thread_each(threads: int, name: str) -> ThreadPoolExecutor:
+    """A pool of so many threads, in each of which torch uses no further ones; the caller's own setting stays."""
     import torch
 
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="masktune-core")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     together = Barrier(threads)
 
     def begin(_: int) -> None:
         together.wait()  # each of the threads takes one of these, none two
+        torch.get_num_threads()  # a thread's first operation would give it the process's number: let this be the first
         torch.set_num_threads(1)
 
     list(pool.map(begin, range(threads)))

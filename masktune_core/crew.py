@@ -11,7 +11,7 @@ ranks: so the result is the same, to the bit, on any number of cores.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Barrier, BrokenBarrierError, local
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from masktune_core.config import JobConfig
+from masktune_core.cores import one_thread_each
 from masktune_core.distributed import World
 
 SIZE: Final = 2
@@ -70,9 +71,8 @@ class Crew:
     """Threads that last until `close`; use it as a context manager. One batch at a time."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(SIZE, thread_name_prefix="masktune-crew")
+        self._pool = one_thread_each(SIZE, "masktune-crew")
         self._table = _Table()
-        self._begin()
 
     def share_out(self, images: Tensor, labels: Tensor, work: Callable[[Tensor, Tensor], Share]) -> list[Share]:
         """`work` on near-equal parts of a batch (B, …), B ≥ `SIZE`, all at the same time; the shares by rank.
@@ -104,17 +104,6 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _begin(self) -> None:
-        before = torch.get_num_threads()
-        together = Barrier(SIZE)
-
-        def begin(_: int) -> None:
-            together.wait()  # each of the threads takes one of these, none two
-            torch.set_num_threads(1)
-
-        list(self._pool.map(begin, range(SIZE)))
-        torch.set_num_threads(before)  # parts of the setting belong to the process, not to the thread
 
     @contextmanager
     def _seat(self, place: Member) -> Iterator[None]:

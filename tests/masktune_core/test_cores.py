@@ -32,6 +32,22 @@ def test_each_part_runs_on_one_thread_of_torch_and_the_caller_keeps_its_own() ->
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.usefixtures("two_cores")
+def test_a_thread_keeps_to_one_thread_of_torch_after_its_first_operation() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    cores._pool.cache_clear()
+
+    def add(_: int) -> int:
+        torch.ones(1 << 20).sum()
+        return torch.get_num_threads()
+
+    try:
+        assert set(cores.on_all_cores(add, range(8))) == {1}
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_one_core_works_the_parts_off_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     before = torch.get_num_threads()
