@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+import torch.nn.functional as F
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -40,6 +41,18 @@ def test_scaled_maps_span_zero_to_one(grid: tuple[int, int, int, int], height: i
     assert scaled.shape == (len(cams), height, width)
     for each in scaled:
         assert (each.min(), each.max()) in ((0.0, 1.0), (0.0, 0.0))
+
+
+@given(grids, st.integers(1, 60), st.integers(1, 60))
+@settings(max_examples=60, deadline=None)
+def test_maps_are_stretched_as_torch_interpolates(grid: tuple[int, int, int, int], height: int, width: int) -> None:
+    cams = maps(*grid)
+    stretched = F.interpolate(cams[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+    low, high = stretched.amin(dim=(1, 2), keepdim=True), stretched.amax(dim=(1, 2), keepdim=True)
+    assume(bool(((high - low) > 1e-3).all()))
+    torch.testing.assert_close(
+        upsample_cams(cams, (height, width)), (stretched - low) / (high - low), atol=1e-4, rtol=0.0
+    )
 
 
 @given(grids, st.integers(5, 40), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]))
