@@ -112,7 +112,7 @@ def _against_grad_cam(case: Case, goal: float, model: nn.Module, images: Tensor,
 
     theirs = _grad_cam(model, images)
     difference = float(np.abs(ours() - theirs()).max())
-    comparison = compare(ours, theirs, rounds=max(2, rounds // 2))
+    comparison = compare(ours, theirs, rounds=rounds)
     most = _most_images_a_second(model, images) * comparison.baseline_seconds / len(images)
     return Row(
         f"XGrad-CAM maps against grad-cam: {name}",

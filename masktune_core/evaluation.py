@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from masktune_core.data.dataset import Dataset
 from masktune_core.data.loader import Loader
 from masktune_core.precision import full_precision
+from masktune_core.probabilities import class_probabilities
 from masktune_core.training import gpu_memory
 
 Ints = npt.NDArray[np.int64]
@@ -196,20 +197,6 @@ def _adjusted(groups: tuple[GroupAccuracy, ...], weights: Floats | None) -> floa
             return None
         total += weight * entry.accuracy
     return total
-
-
-def probabilities(logits: Tensor) -> Floats:
-    """Softmax of (B, K) logits in float64, where confident predictions still differ from one another."""
-    values: Floats = logits.detach().to("cpu", torch.float64).softmax(dim=1).numpy()
-    return values
-
-
-def class_probabilities(model: nn.Module, images: Tensor) -> Floats:
-    """(B, K) float64 probabilities of images (B, 3, S, S), to the bit those of the logits that `explain` returns."""
-    if images.device.type == "cpu":
-        images = images.contiguous(memory_format=torch.channels_last)  # as `explain` does: the same kernels
-    with torch.no_grad():
-        return probabilities(model(images))
 
 
 def read_off(probability: Floats) -> Predictions:

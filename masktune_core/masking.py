@@ -7,7 +7,7 @@ A keep mask is True where a pixel stays and False where it is masked. A pixel is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - the name every PyTorch reader kn
 from numpy.typing import NDArray
 from torch import Tensor
 
+from masktune_core.cores import on_all_cores
 from masktune_core.data.views import Box
 
 Masks = NDArray[np.bool_] | list[NDArray[np.bool_]]
@@ -24,6 +25,8 @@ Masks = NDArray[np.bool_] | list[NDArray[np.bool_]]
 
 _PIXELS_AT_A_TIME: Final = 1 << 22
 """Map pixels worked on together: bounds what they take in float64 and in between at about 100 MiB."""
+_PIXELS_A_CORE: Final = 1 << 18
+"""Of a part of a batch: what it takes stays in a core's cache."""
 
 
 def upsample_cams(cams: Tensor, size: int | tuple[int, int]) -> Tensor:
@@ -31,9 +34,41 @@ def upsample_cams(cams: Tensor, size: int | tuple[int, int]) -> Tensor:
 
     Bilinear with half-pixel centres, then min-max per image. A constant or non-finite map becomes all zero.
     """
+    size = (size, size) if isinstance(size, int) else size
+    return _in_parts(lambda part: _scaled(part, size), cams, size, torch.float32)
+
+
+def keep_mask(cams: Tensor, size: int | tuple[int, int], k: float = 2.0) -> Tensor:
+    """Keep masks (B, H, W) bool of raw maps (B, h, w).
+
+    False where the scaled map exceeds μ + k·σ of its positive pixels. A map that is zero everywhere masks nothing.
+    """
+    size = (size, size) if isinstance(size, int) else size
+    return _in_parts(lambda part: _below_threshold(_scaled(part, size), k), cams, size, torch.bool)
+
+
+def _in_parts(work: Callable[[Tensor], Tensor], cams: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """`work` on some maps at a time, (b, h, w) → (b, *size), on a CPU by a core each.
+
+    All in the parts' own threads, to the last copy: torch's threads would still be spinning, on the core that the next
+    batch's network needs, milliseconds after an operation of the caller's.
+    """
+    if cams.device.type != "cpu":
+        return work(cams)
+    found = torch.empty((len(cams), *size), dtype=dtype)
+    step = max(1, _PIXELS_A_CORE // (size[0] * size[1]))
+
+    def fill(start: int) -> None:
+        found[start : start + step] = work(cams[start : start + step])
+
+    on_all_cores(fill, range(0, len(cams), step))
+    return found
+
+
+def _scaled(cams: Tensor, size: tuple[int, int]) -> Tensor:
     cams = cams.float()
     cams = cams - cams.amin(dim=(1, 2), keepdim=True)  # first, so that rounding cannot make a constant map vary
-    maps = _stretch(cams, (size, size) if isinstance(size, int) else size)
+    maps = _stretch(cams, size)
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     spread = high - low
     usable = (spread > 0) & spread.isfinite()
@@ -56,14 +91,6 @@ def _stretching(before: int, after: int) -> Tensor:
     with torch.inference_mode(mode=False):  # the caller may be in it, and this is kept
         places = ((torch.arange(after, dtype=torch.float64) + 0.5) * (before / after) - 0.5).clamp_(0, before - 1)
         return (1.0 - (places[:, None] - torch.arange(before)).abs()).clamp_min_(0.0).float()
-
-
-def keep_mask(cams: Tensor, size: int | tuple[int, int], k: float = 2.0) -> Tensor:
-    """Keep masks (B, H, W) bool of raw maps (B, h, w).
-
-    False where the scaled map exceeds μ + k·σ of its positive pixels. A map that is zero everywhere masks nothing.
-    """
-    return _below_threshold(upsample_cams(cams, size), k)
 
 
 def _below_threshold(maps: Tensor, k: float) -> Tensor:

@@ -85,7 +85,7 @@ def share_batch_norm(model: nn.Module, group: Callable[[], Group | None]) -> nn.
     Other modules are the same objects. Returns the model, which is a new one only if it is itself a normalisation.
     """
     if isinstance(model, _BatchNorm):
-        return SharedBatchNormAct(model, group) if _acts(model) else SharedBatchNorm(model, group)
+        return SharedBatchNormAct(model, group) if acts(model) else SharedBatchNorm(model, group)
     for name, child in model.named_children():
         setattr(model, name, share_batch_norm(child, group))
     return model
@@ -100,8 +100,8 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device, world: Group)
     return share_batch_norm(model, lambda: world)
 
 
-def _acts(norm: _BatchNorm) -> TypeGuard[BatchNormAct2d]:
-    """Whether it is timm's, with an activation: then timm is loaded."""
+def acts(norm: _BatchNorm) -> TypeGuard[BatchNormAct2d]:
+    """Whether it is timm's normalisation with an activation: then timm is loaded."""
     timm = sys.modules.get("timm.layers.norm_act")
     return timm is not None and isinstance(norm, timm.BatchNormAct2d)
 

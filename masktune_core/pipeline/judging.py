@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from masktune_core.callbacks import MOST_PROBABILITIES, SampleBatch
 from masktune_core.data.loader import Batch
-from masktune_core.evaluation import Predictions, class_probabilities, probabilities, read_off
+from masktune_core.evaluation import Predictions, read_off
 from masktune_core.insight import InsightCollector
 from masktune_core.masking import Masks, image_keep_masks, masked_fractions, spans_of
 from masktune_core.models import build_model
 from masktune_core.pipeline.mask_training import explain_batch, make_masks, open_masks
 from masktune_core.pipeline.session import Session
 from masktune_core.pipeline.state import Judged, Weights
+from masktune_core.probabilities import class_probabilities, probabilities
 from masktune_core.saliency import Explanation
 from masktune_core.selective import combine
 from masktune_core.training import gpu_memory

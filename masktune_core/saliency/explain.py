@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from masktune_core.cores import on_all_cores
 from masktune_core.errors import ConfigError
-from masktune_core.fresh_memory import reuse_freed_memory
 from masktune_core.models.feature_grid import feature_grid
 from masktune_core.models.layers import cam_layer
 from masktune_core.saliency.eigencam import eigencam
+from masktune_core.saliency.folding import folded
 from masktune_core.saliency.graph_cut import CutForward, evaluation_mode, graph_cut
+from masktune_core.saliency.in_parts import in_parts
 from masktune_core.saliency.methods import GRADIENT_METHODS, METHODS
 from masktune_core.saliency.scorecam import scorecam
-
-# On a CPU a batch is worked on in parts whose features stay in the cache: SmallCNN gains 15 %, and memory is bounded
-_PIXELS_AT_A_TIME: Final = 128 * 28 * 28
-_IMAGES_AT_A_TIME: Final = 16  # or the last layers' few pixels would leave the cores idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +67,18 @@ def explain(
     if target is not None and target.shape != (len(images),):
         raise ConfigError(f"target must hold a class for each of {len(images)} images, got shape {tuple(target.shape)}")
     layer = cam_layer(model) if layer is None else layer
-    with evaluation_mode(model), graph_cut(model, layer) as run:
+    with ExitStack() as stack:
+        stack.enter_context(evaluation_mode(model))
         if images.device.type != "cpu":
+            run = stack.enter_context(graph_cut(model, layer))
             return _explain(model, run, images, method, target, keep_activations)
-        reuse_freed_memory()
-        small = _PIXELS_AT_A_TIME // (images.shape[-2] * images.shape[-1])
-        size = max(_IMAGES_AT_A_TIME, small)
+        network, layer = folded(model, layer, images[:1]) if len(images) else (model, layer)
+        run = stack.enter_context(graph_cut(network, layer))
 
-        def explain_part(start: int) -> Explanation:
-            part = images[start : start + size].contiguous(memory_format=torch.channels_last)  # what oneDNN works in
-            classes = None if target is None else target[start : start + size]
-            return _explain(model, run, part, method, classes, keep_activations)
+        def explain_part(part: Tensor, where: slice) -> Explanation:
+            return _explain(network, run, part, method, None if target is None else target[where], keep_activations)
 
-        starts = range(0, max(len(images), 1), size)
-        # Layers of large images keep all cores busy by themselves
-        parts = on_all_cores(explain_part, starts) if small > _IMAGES_AT_A_TIME else [*map(explain_part, starts)]
+        parts = in_parts(explain_part, images)
     kept = [part.activations for part in parts if part.activations is not None]
     return Explanation(
         torch.cat([part.cams for part in parts]),

@@ -26,11 +26,11 @@ from masktune_core.evaluation import (
     as_dict,
     calibration_error,
     evaluate_predictions,
-    probabilities,
     read_off,
     training_group_weights,
     wilson_interval,
 )
+from masktune_core.probabilities import probabilities
 
 CLASSES = ("cat", "dog")
 GROUPS = ("cat · sofa", "cat · lawn", "dog · sofa", "dog · lawn")
