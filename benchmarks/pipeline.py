@@ -53,6 +53,7 @@ def _masks(folder: Path, quick: bool) -> Row:
         lambda: keep_mask(compute_cams(model, images), 28),
         lambda: authors_way.write_masked(authors_way.kept_pixels(maps(images)), sources, targets),
         rounds=2 if quick else 5,
+        in_a_row=2,
     )
     return Row(
         name=f"maps and masks against the authors' way, small_cnn, 28 px, batch {batch}",

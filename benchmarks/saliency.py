@@ -80,8 +80,8 @@ def _rows(case: Case, batch: int, rounds: int, where: torch.device) -> list[Row]
         return keep_mask(maps(), case.size)
 
     plain = finished(inference, where)
-    against_inference = compare(finished(maps, where), plain, rounds=rounds, warmup=2)
-    with_masks = compare(finished(masks, where), plain, rounds=rounds)
+    against_inference = compare(finished(maps, where), plain, rounds=rounds, warmup=2, in_a_row=2)
+    with_masks = compare(finished(masks, where), plain, rounds=rounds, in_a_row=2)
     return [
         *([] if case.goal is None else [_against_grad_cam(case, case.goal, model, images, name, rounds)]),
         Row(
@@ -112,7 +112,7 @@ def _against_grad_cam(case: Case, goal: float, model: nn.Module, images: Tensor,
 
     theirs = _grad_cam(model, images)
     difference = float(np.abs(ours() - theirs()).max())
-    comparison = compare(ours, theirs, rounds=rounds)
+    comparison = compare(ours, theirs, rounds=rounds, in_a_row=2)
     most = _most_images_a_second(model, images) * comparison.baseline_seconds / len(images)
     return Row(
         f"XGrad-CAM maps against grad-cam: {name}",

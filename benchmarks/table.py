@@ -68,24 +68,30 @@ def compare(
     *,
     rounds: int = 5,
     warmup: int = 1,
+    in_a_row: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Time both in turn, A B A B …, so that a slow phase of the machine hits both alike.
 
-    `warmup` rounds run first and are not counted. Raises `ValueError` if `rounds` is not positive.
+    With `in_a_row` above 1 each runs so many times at its turn, and the last is timed: what the other side left behind
+    (caches, threads that spin, pages shared with the processes that it forked) is then not on its account. `warmup`
+    rounds run first and are not counted. Raises `ValueError` if `rounds` or `in_a_row` is not positive.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    if rounds < 1 or in_a_row < 1:
+        raise ValueError(f"rounds and in_a_row must be at least 1, got {rounds} and {in_a_row}")
     for _ in range(warmup):
         measured()
         baseline()
     pairs = []
     for _ in range(rounds):
-        start = clock()
-        measured()
-        between = clock()
-        baseline()
-        pairs.append((between - start, clock() - between))
+        seconds = []
+        for side in (measured, baseline):
+            for _ in range(in_a_row - 1):
+                side()
+            start = clock()
+            side()
+            seconds.append(clock() - start)
+        pairs.append(seconds)
     return Comparison(
         measured_seconds=statistics.median(ours for ours, _ in pairs),
         baseline_seconds=statistics.median(theirs for _, theirs in pairs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,19 @@ def test_compare_alternates_and_takes_the_median_of_pairwise_ratios() -> None:
     assert result.speedup == 2.0  # the median of 3/1, 4/2 and 100/100
 
 
-def test_compare_needs_a_round() -> None:
-    with pytest.raises(ValueError, match="rounds"):
-        compare(lambda: None, lambda: None, rounds=0)
+def test_of_several_calls_in_a_row_the_last_is_timed() -> None:
+    now = 0.0
+    durations = {"a": iter([9.0, 1.0, 9.0, 1.0]), "b": iter([9.0, 2.0, 9.0, 2.0])}
+
+    def step(name: str) -> None:
+        nonlocal now
+        now += next(durations[name])
+
+    result = compare(lambda: step("a"), lambda: step("b"), rounds=2, warmup=0, in_a_row=2, clock=lambda: now)
+    assert (result.measured_seconds, result.baseline_seconds) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"in_a_row": 0}])
+def test_compare_needs_a_round_of_calls(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        compare(lambda: None, lambda: None, **wrong)
