@@ -110,11 +110,11 @@ def _decoded_png(encoded: bytes) -> NDArray[np.uint8] | None:
     Pillow reads a PNG piece by piece in Python: for small images that is most of the time, and threads wait for each
     other in it.
     """
+    if not encoded.startswith(_PNG_SIGNATURE):
+        return None
     import torch  # not above: what only looks into an archive does without
     from torchvision.io import decode_png
 
-    if not encoded.startswith(_PNG_SIGNATURE):
-        return None
     try:
         pixels = decode_png(torch.frombuffer(bytearray(encoded), dtype=torch.uint8))
     except RuntimeError:
