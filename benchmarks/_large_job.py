@@ -135,13 +135,15 @@ class Stack:
 
 
 @contextmanager
-def service(home: Path) -> Iterator[Stack]:
+def service(home: Path, *, viewers: int = 1) -> Iterator[Stack]:
+    """The service over a fresh database in `home`; so many may follow events with one key."""
     with EmbeddedPostgres(home) as postgres, EmbeddedRedis(home) as redis:
         settings = Settings(
             database_url=SecretStr(str(postgres.url)),
             redis_url=SecretStr(str(redis.url)),
             home=home / "data",
             rate_limit_requests=0,
+            event_streams_per_key=viewers,
             log_level="WARNING",
         )
         settings.home.mkdir()

@@ -20,6 +20,7 @@ import psycopg
 from sqlalchemy import text
 
 from benchmarks._large_job import SIDE, Stack, service
+from benchmarks._streams import all_open
 from benchmarks.table import Row
 from persistence import events
 from persistence.database import transaction
@@ -47,7 +48,10 @@ _FILTERS: dict[str, dict[str, Any]] = {
 
 def run(quick: bool) -> list[Row]:
     """Pages and pictures of a job with 1,000,000 samples (`quick`: 100,000), and 200 viewers of a running job."""
-    with tempfile.TemporaryDirectory(prefix="masktune-browser-") as folder, service(Path(folder)) as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="masktune-browser-") as folder,
+        service(Path(folder), viewers=VIEWERS) as stack,
+    ):
         count = 100_000 if quick else 1_000_000
         job = stack.large_job(count)
         rounds = 2 if quick else 5
@@ -164,14 +168,14 @@ async def _watched(stack: Stack, job: uuid.UUID, seconds: float) -> tuple[float,
         async def view() -> None:
             headers = {"Accept": "text/event-stream"}
             async with client.stream("GET", f"/v1/jobs/{job}/events", headers=headers) as stream:
+                stream.raise_for_status()
                 ready.release()
                 async for line in stream.aiter_lines():
                     if line.startswith("id:") and (at := sent.get(int(line[3:]))):
                         delays.append(1000 * (time.perf_counter() - at))  # noqa: PERF401 - the stream never ends
 
         viewers = [asyncio.create_task(view()) for _ in range(VIEWERS)]
-        for _ in viewers:
-            await ready.acquire()
+        await all_open(ready, viewers)
         await asyncio.sleep(1.0)
         last = await asyncio.to_thread(_report, stack, job)
         listeners = await asyncio.to_thread(_listeners, stack)

@@ -21,6 +21,7 @@ import psutil
 import psycopg
 from sqlalchemy.orm import Session, sessionmaker
 
+from benchmarks._streams import all_open
 from benchmarks.table import Row
 from cli.embedded import EmbeddedPostgres
 from migrations import runner
@@ -115,6 +116,7 @@ async def _watched(service: _Service, seconds: float) -> tuple[float, int, int]:
             nonlocal refreshes
             headers = {"Accept": "text/event-stream"}
             async with client.stream("GET", f"/v1/jobs/{service.job}/events", headers=headers) as stream:
+                stream.raise_for_status()
                 ready.release()
                 async for line in stream.aiter_lines():
                     if line.startswith("id:"):
@@ -124,8 +126,7 @@ async def _watched(service: _Service, seconds: float) -> tuple[float, int, int]:
                         refreshes += 1
 
         pages = [asyncio.create_task(page(number)) for number in range(PAGES)]
-        for _ in pages:
-            await ready.acquire()
+        await all_open(ready, pages)
         await asyncio.sleep(3.0)  # the first parts are fetched
         refreshes = 0
         listeners = await asyncio.to_thread(_listeners, service.database)
