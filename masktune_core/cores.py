@@ -22,8 +22,9 @@ def on_all_cores(work: Callable[[Part], Done], parts: Sequence[Part]) -> list[Do
     """`[work(part) for part in parts]`, where torch uses one thread for each part and as many parts run as cores.
 
     A small network has too little work in a layer to share it between threads; whole parts share well. As every part is
-    computed by one thread, the results do not depend on the number of cores. `work` must not touch what other parts do.
-    `OMP_NUM_THREADS`, where it is set, is the most cores that are used.
+    computed by one thread, in the caller's grad mode, inference mode and autocast, the results do not depend on the
+    number of cores. `work` must not touch what other parts do. `OMP_NUM_THREADS`, where it is set, is the most cores
+    that are used.
     """
     import torch  # not above: intake counts the cores, and has no memory to spare for torch
 
@@ -36,7 +37,25 @@ def on_all_cores(work: Callable[[Part], Done], parts: Sequence[Part]) -> list[Do
             return [work(part) for part in parts]
         finally:
             torch.set_num_threads(threads)
-    return list(_pool(cores).map(work, parts))
+    return list(_pool(cores).map(_as_here(work), parts))
+
+
+def _as_here(work: Callable[[Part], Done]) -> Callable[[Part], Done]:
+    """`work` in the modes that torch has in this thread: each thread begins with its defaults."""
+    import torch
+
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    half, kind = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+    def work_alike(part: Part) -> Done:
+        with (
+            torch.inference_mode(mode=inference),
+            torch.set_grad_enabled(grad),
+            torch.autocast("cpu", dtype=kind, enabled=half),
+        ):
+            return work(part)
+
+    return work_alike
 
 
 @cache

@@ -32,7 +32,8 @@ _PIXELS_A_CORE: Final = 1 << 18
 def upsample_cams(cams: Tensor, size: int | tuple[int, int]) -> Tensor:
     """Raw maps (B, h, w) brought to `size` (one side, or height and width), each scaled to [0, 1]: (B, H, W) float32.
 
-    Bilinear with half-pixel centres, then min-max per image. A constant or non-finite map becomes all zero.
+    Bilinear with half-pixel centres, then min-max per image. A constant or non-finite map becomes all zero. Raises
+    `ValueError` for a size without pixels.
     """
     size = (size, size) if isinstance(size, int) else size
     return _in_parts(lambda part: _scaled(part, size), cams, size, torch.float32)
@@ -53,16 +54,19 @@ def _in_parts(work: Callable[[Tensor], Tensor], cams: Tensor, size: tuple[int, i
     All in the parts' own threads, to the last copy: torch's threads would still be spinning, on the core that the next
     batch's network needs, milliseconds after an operation of the caller's.
     """
-    if cams.device.type != "cpu":
-        return work(cams)
-    found = torch.empty((len(cams), *size), dtype=dtype)
-    step = max(1, _PIXELS_A_CORE // (size[0] * size[1]))
+    if min(size) < 1:
+        raise ValueError(f"maps cannot be brought to {size[0]} × {size[1]} pixels")
+    with torch.autocast(cams.device.type, enabled=False):  # the network may have run in half precision, this may not
+        if cams.device.type != "cpu":
+            return work(cams)
+        found = torch.empty((len(cams), *size), dtype=dtype)
+        step = max(1, _PIXELS_A_CORE // (size[0] * size[1]))
 
-    def fill(start: int) -> None:
-        found[start : start + step] = work(cams[start : start + step])
+        def fill(start: int) -> None:
+            found[start : start + step] = work(cams[start : start + step])
 
-    on_all_cores(fill, range(0, len(cams), step))
-    return found
+        on_all_cores(fill, range(0, len(cams), step))
+        return found
 
 
 def _scaled(cams: Tensor, size: tuple[int, int]) -> Tensor:

@@ -27,7 +27,8 @@ def class_probabilities(model: nn.Module, images: Tensor) -> Floats:
     """(B, K) float64 probabilities of images (B, 3, S, S), to the bit those of the logits that `explain` returns.
 
     `model` has to be in evaluation mode. Where `explain` is told another CAM layer, and that is a convolution with a
-    batch normalisation after it, the two agree within rounding only.
+    batch normalisation after it, the two agree within rounding only. On a CPU the images go through the model in parts,
+    which a normalisation without running statistics would see.
     """
     with torch.no_grad():
         if images.device.type != "cpu" or not len(images):

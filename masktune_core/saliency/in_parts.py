@@ -16,6 +16,7 @@ Done = TypeVar("Done")
 # Their features stay in the cache, and memory is bounded
 _PIXELS_AT_A_TIME: Final = 64 * 28 * 28
 _IMAGES_AT_A_TIME: Final = 16  # or the last layers' few pixels would leave the cores idle
+_SMALL_IMAGE: Final = 78 * 78  # pixels; layers of larger ones are work enough for all cores
 
 
 def in_parts(work: Callable[[Tensor, slice], Done], images: Tensor) -> list[Done]:
@@ -26,11 +27,11 @@ def in_parts(work: Callable[[Tensor, slice], Done], images: Tensor) -> list[Done
     size of the images alone, so everything that goes through a batch this way computes the same bits.
     """
     reuse_freed_memory()
-    small = _PIXELS_AT_A_TIME // (images.shape[-2] * images.shape[-1])
-    size = max(_IMAGES_AT_A_TIME, small)
+    pixels = images.shape[-2] * images.shape[-1]
+    size = max(_IMAGES_AT_A_TIME, _PIXELS_AT_A_TIME // pixels)
     places = [slice(start, start + size) for start in range(0, max(len(images), 1), size)]
 
     def work_at(where: slice) -> Done:
         return work(images[where].contiguous(memory_format=torch.channels_last), where)
 
-    return on_all_cores(work_at, places) if small > _IMAGES_AT_A_TIME else [*map(work_at, places)]
+    return on_all_cores(work_at, places) if pixels <= _SMALL_IMAGE else [*map(work_at, places)]

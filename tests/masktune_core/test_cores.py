@@ -48,6 +48,22 @@ def test_a_thread_keeps_to_one_thread_of_torch_after_its_first_operation() -> No
         torch.set_num_threads(before)
 
 
+@pytest.mark.usefixtures("two_cores")
+def test_parts_run_in_the_modes_of_the_caller() -> None:
+    def modes(_: int) -> tuple[bool, bool, bool, torch.dtype]:
+        grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        return grad, inference, torch.is_autocast_enabled("cpu"), (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+    assert set(cores.on_all_cores(modes, range(8))) == {(True, False, False, torch.float32)}
+    with torch.no_grad():
+        assert set(cores.on_all_cores(modes, range(8))) == {(False, False, False, torch.float32)}
+    with torch.inference_mode():
+        assert set(cores.on_all_cores(modes, range(8))) == {(False, True, False, torch.float32)}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert set(cores.on_all_cores(modes, range(8))) == {(True, False, True, torch.bfloat16)}
+    assert set(cores.on_all_cores(modes, range(8))) == {(True, False, False, torch.float32)}
+
+
 def test_one_core_works_the_parts_off_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     before = torch.get_num_threads()

@@ -65,6 +65,22 @@ def test_masks_follow_the_rule_over_positive_pixels(grid: tuple[int, int, int, i
     assert (keep.numpy() == expected).mean() >= 0.999
 
 
+@pytest.mark.parametrize("count", [3, 1000])
+def test_masks_are_the_same_in_any_mode_of_the_caller(count: int) -> None:
+    maps = torch.rand(count, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = keep_mask(maps, 28)
+    with torch.inference_mode():
+        assert torch.equal(keep_mask(maps, 28), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(keep_mask(maps, 28), expected)
+
+
+@pytest.mark.parametrize("size", [0, (0, 28), (28, -1)])
+def test_a_size_without_pixels_is_refused(size: int | tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="cannot be brought to"):
+        keep_mask(torch.rand(2, 8, 8), size)
+
+
 def test_a_bright_spot_is_masked_and_the_rest_stays() -> None:
     cams = torch.full((1, 8, 8), 0.1)
     cams[0, 1, 1] = 1.0
