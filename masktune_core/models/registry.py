@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakSet
 
 from torch import nn
 
@@ -19,6 +20,13 @@ _OWN: Final[dict[str, Callable[[int], nn.Module]]] = {
     "resnet32_cifar": ResNetCifar,
     "vgg16_bn_cifar": Vgg16BnCifar,
 }
+
+_MADE: Final[WeakSet[nn.Module]] = WeakSet()
+
+
+def made_by_name(model: nn.Module) -> bool:
+    """Whether `build_model` made this very module, so that its forward pass is one that we know."""
+    return model in _MADE
 
 
 def build_model(architecture: str, num_classes: int, pretrained: bool = False) -> nn.Module:
@@ -37,6 +45,12 @@ def build_model(architecture: str, num_classes: int, pretrained: bool = False) -
         check_architecture(architecture, pretrained=pretrained)
     except ValueError as error:
         raise ArchitectureError(str(error)) from error
+    model = _build(architecture, num_classes, pretrained)
+    _MADE.add(model)
+    return model
+
+
+def _build(architecture: str, num_classes: int, pretrained: bool) -> nn.Module:
     if architecture in _OWN:
         return _OWN[architecture](num_classes)
     if pretrained:

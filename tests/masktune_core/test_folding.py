@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from masktune_core.models import build_model, cam_layer
-from masktune_core.saliency import explain
+from masktune_core.probabilities import class_probabilities
+from masktune_core.saliency import explain, folding
 from masktune_core.saliency.folding import folded
+from masktune_core.saliency.graph_cut import graph_cut
 from masktune_core.shared_batch_norm import share_batch_norm
 
 
@@ -120,23 +124,130 @@ class Branching(nn.Module):
         return logits
 
 
+@pytest.fixture
+def any_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if `build_model` had made every model."""
+    monkeypatch.setattr(folding, "made_by_name", lambda _model: True)
+
+
+def test_a_network_from_elsewhere_is_used_as_it_is() -> None:
+    model = trained(Branching())
+    layer = model.get_submodule("third")
+    assert folded(model, layer, torch.rand(1, 3, 8, 8)) == (model, layer)
+
+
+@pytest.mark.usefixtures("any_network")
 def test_what_something_else_reads_too_is_not_folded() -> None:
     model = trained(Branching())
     network = assert_same_function(model, model.get_submodule("third"), torch.rand(2, 3, 8, 8))
     assert norms(network) == 2
 
 
-def test_a_model_with_hooks_is_used_as_it_is() -> None:
+class TwoNames(nn.Module):
+    """Its layers are members of two containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()])
+        self.features = nn.Sequential(*self.layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.features(images).mean(dim=(2, 3))
+        return logits
+
+
+class Tied(nn.Module):
+    """A convolution's weights serve a second operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm, self.relu = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.relu(self.norm(self.convolution(images)))
+        return F.conv_transpose2d(features, self.convolution.weight).mean(dim=(2, 3))
+
+
+class BySize(nn.Module):
+    """Small images take another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm, self.relu = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.convolution(images)
+        features = self.norm(features) if images.shape[-1] < 10 else self.norm(features) + features
+        logits: Tensor = self.relu(features).mean(dim=(2, 3))
+        return logits
+
+
+@pytest.mark.usefixtures("any_network")
+@pytest.mark.parametrize(("kind", "layer"), [(TwoNames, "features.2"), (Tied, "relu"), (BySize, "relu")])
+def test_unusual_networks_are_not_mistaken(kind: type[nn.Module], layer: str) -> None:
+    model = trained(kind())
+    for size in (8, 12):
+        assert_same_function(model, model.get_submodule(layer), torch.rand(2, 3, size, size))
+
+
+@pytest.mark.usefixtures("any_network")
+def test_a_network_that_says_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     model = trained(build_model("small_cnn", 4))
-    model.get_submodule("backbone.1").register_forward_hook(lambda _module, _inputs, output: output * 2.0)
+    layer = cam_layer(model)
+    monkeypatch.setattr(folding._Pair, "fold", lambda _pair: None)
+    assert folded(model, layer, torch.rand(1, 3, 28, 28)) == (model, layer)
+
+
+def test_settings_changed_later_count_at_once() -> None:
+    model = trained(build_model("resnet32_cifar", 4))
+    layer, images = cam_layer(model), torch.rand(2, 3, 32, 32)
+    assert_same_function(model, layer, images)
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    first.padding = (2, 2)
+    assert_same_function(model, layer, images)
+    norm.eps = 0.5
+    assert_same_function(model, layer, images)
+    model.forward = lambda images: images.mean(dim=(2, 3))
+    assert folded(model, layer, images[:1]) == (model, layer)
+
+
+def test_a_model_that_trains_is_used_as_it_is() -> None:
+    model = trained(build_model("small_cnn", 4))
+    layer, images = cam_layer(model), torch.rand(2, 3, 28, 28)
+    assert_same_function(model, layer, images)
+    assert folded(model.train(), layer, images[:1]) == (model, layer)
+    assert norms(assert_same_function(model.eval(), layer, images)) == 1
+
+
+def test_a_model_that_cannot_be_copied_is_used_as_it_is() -> None:
+    model = trained(build_model("small_cnn", 4))
+    vars(model)["lock"] = threading.Lock()
     layer = cam_layer(model)
     assert folded(model, layer, torch.rand(1, 3, 28, 28)) == (model, layer)
+
+
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_a_model_with_hooks_is_used_as_it_is(kind: str) -> None:
+    model = trained(build_model("small_cnn", 4))
+    getattr(model.get_submodule("backbone.1"), f"register_{kind}_hook")(lambda *_: None)
+    layer = cam_layer(model)
+    assert folded(model, layer, torch.rand(1, 3, 28, 28)) == (model, layer)
+
+
+def test_hooks_on_the_layer_of_the_network_do_not_run_with_the_model() -> None:
+    model = trained(build_model("small_cnn", 4))
+    layer, images = cam_layer(model), torch.rand(1, 3, 28, 28)
+    network, own = folded(model, layer, images)
+    with graph_cut(network, own):
+        assert folded(model, layer, images) == (network, own)
 
 
 def test_the_model_is_neither_changed_nor_kept_alive() -> None:
     model = trained(build_model("small_cnn", 4))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     explain(model, torch.rand(2, 3, 28, 28))
+    class_probabilities(model, torch.rand(2, 3, 28, 28))
     assert norms(model) == 5
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     alive = weakref.ref(model)
