@@ -111,7 +111,6 @@ def _mask(archive: Path, folder: Path, count: int, masked: int) -> dict[str, flo
             Loader(dataset, config.input, device=torch.device("cpu"), workers=1, cache_mib=32) as loader,
             MaskStore.create(folder / "masks", sizes[:, 0], sizes[:, 1]) as store,
         ):
-            dataset.read(int(chosen[0]))  # the decoder is loaded now, which takes as long as many images
             start = time.perf_counter()
             for batch in loader.eval_batches(chosen, batch_size=config.masking.batch_size):
                 cams = explain_batch(model, batch, config).cams

@@ -9,7 +9,7 @@ import weakref
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,6 @@ from PIL import Image
 
 from masktune_core.data.archive import ArchiveIndex, read_index
 from masktune_core.errors import ArchiveError, ConfigError, Problem
-
-_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 
 class Dataset:
@@ -72,12 +70,9 @@ class Dataset:
 
         Raises `ArchiveError` (`image_corrupt`) if its bytes no longer hold the image that intake checked.
         """
-        encoded = self.read_encoded(index)
         try:
-            pixels = _decoded_png(encoded)
-            if pixels is None:
-                with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as image:
-                    pixels = np.array(image, dtype=np.uint8)
+            with Image.open(io.BytesIO(self.read_encoded(index)), formats=("JPEG", "PNG")) as image:
+                pixels = np.array(image, dtype=np.uint8)
         except (OSError, ValueError, SyntaxError) as error:
             raise ArchiveError(
                 [Problem("image_corrupt", self.index.names[index], f"does not decode: {error}")]
@@ -102,25 +97,6 @@ class Dataset:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _decoded_png(encoded: bytes) -> NDArray[np.uint8] | None:
-    """The pixels (H, W, 3) of an 8-bit RGB PNG; None for a JPEG, and for a PNG that only Pillow is lenient enough for.
-
-    Pillow reads a PNG piece by piece in Python: for small images that is most of the time, and threads wait for each
-    other in it.
-    """
-    if not encoded.startswith(_PNG_SIGNATURE):
-        return None
-    import torch  # not above: what only looks into an archive does without
-    from torchvision.io import decode_png
-
-    try:
-        pixels = decode_png(torch.frombuffer(bytearray(encoded), dtype=torch.uint8))
-    except RuntimeError:
-        return None
-    decoded: NDArray[np.uint8] = pixels.permute(1, 2, 0).contiguous().numpy()
-    return decoded if decoded.dtype == np.uint8 else None
 
 
 def assign_groups(index: ArchiveIndex, group_by: str | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
