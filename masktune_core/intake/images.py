@@ -151,18 +151,22 @@ def difference_hash(image: Image.Image) -> int:
 
 
 def _conversions(image: ImageFile) -> tuple[str, ...]:
-    """Everything that keeps the file from being taken as it is; before the pixels are loaded."""
+    """Everything that keeps the file from being taken as it is; the pixels must not have been loaded before."""
     mode, sixteen = image.mode, _is_sixteen_bit(image)
     if mode in ("I", "F") and not sixteen:
         raise ImageError("image_corrupt", f"has pixels of kind {mode!r} (32 bits): save it with 8 bits per channel")
+    frames = getattr(image, "n_frames", 1)
+    transparent = mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    if image.format == "PNG":
+        image.load()  # or looking for EXIF behind the pixels would load it, and hide what is wrong with them
     found = {
         "image_grey": mode in ("1", "L", "LA", "La", "I") or mode.startswith("I;16"),
-        "image_alpha": mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
+        "image_alpha": transparent,
         "image_cmyk": mode == "CMYK",
         "image_16bit": sixteen,
         "image_palette": mode in ("P", "PA"),
         "image_rotated": _orientation(image) in _TURNS,
-        "image_animated": getattr(image, "n_frames", 1) > 1,
+        "image_animated": frames > 1,
     }
     conversions = tuple(code for code, applies in found.items() if applies)
     plain = image.format in _KEPT and not image.info.get("progressive")

@@ -187,12 +187,19 @@ def test_other_jpegs_are_converted_to_what_they_show(
     assert (decode(prepared.encoded) == np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))).all()
 
 
+def overwritten(content: bytes) -> bytes:
+    """With zeros in the middle."""
+    return content[:60] + bytes(140) + content[200:]
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
         b"no image",
         png(picture())[:60],
+        overwritten(encoded(Image.fromarray(picture(1, 30, 30)), "png")),
+        overwritten(encoded(Image.fromarray(picture(1, 30, 30)), "bmp")[:-900]),
         encoded(RGB, "jpeg")[:-30],
         encoded(RGB, "gif")[:20],
         encoded(Image.fromarray(np.zeros((4, 4), dtype=np.float32)), "tiff"),
@@ -226,7 +233,7 @@ def test_any_damage_gives_an_image_or_an_image_error(content: bytes, data: st.Da
         problem = error.code
     else:
         problem = ""
-        assert Image.open(io.BytesIO(prepared.encoded)).size == (prepared.width, prepared.height)
+        assert np.asarray(Image.open(io.BytesIO(prepared.encoded))).shape == (prepared.height, prepared.width, 3)
     assert problem in ("", "image_corrupt", "image_too_large")
 
 
