@@ -111,7 +111,9 @@ def _below_threshold(maps: Tensor, k: float) -> Tensor:
 
 def _moments(values: Tensor) -> Tensor:
     """Sums of values and of their squares, (2, B)."""
-    return torch.stack([values.sum(dim=1), torch.linalg.vecdot(values, values)])
+    # A product of matrices, which takes a CPU less time; on a GPU its bits may hang on how many images there are.
+    squares = torch.linalg.vecdot(values, values) if values.device.type == "cpu" else values.square().sum(dim=1)
+    return torch.stack([values.sum(dim=1), squares])
 
 
 def _largest_float32(bounds: Tensor) -> Tensor:
