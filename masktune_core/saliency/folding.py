@@ -227,6 +227,11 @@ class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
         super().__init__()  # type: ignore[no-untyped-call]
         self.count: Counter[int] = Counter()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled in it; to have it left out by torch's compiler would load that, which takes a second."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Callable[..., object],

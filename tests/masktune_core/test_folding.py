@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -254,3 +256,12 @@ def test_the_model_is_neither_changed_nor_kept_alive() -> None:
     del model
     gc.collect()
     assert alive() is None
+
+
+def test_a_first_explanation_does_not_load_a_compiler() -> None:
+    look = "import sys, torch; from masktune_core.models import build_model; "
+    look += "from masktune_core.saliency import explain, folding; model = build_model('small_cnn', 2).eval(); "
+    look += "explain(model, torch.rand(2, 3, 28, 28)); "
+    look += "print(bool(folding._PLANS[model].pairs), 'torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert done.stdout == "True False\n"
