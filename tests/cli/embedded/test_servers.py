@@ -111,7 +111,8 @@ def test_a_long_path_works_and_leaves_no_link_behind(home: Path, monkeypatch: py
 
 
 _OWNER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us with Ctrl-C ignored
 from pathlib import Path
 from cli.embedded import EmbeddedPostgres, EmbeddedRedis
 home = Path(sys.argv[1])
@@ -192,8 +193,12 @@ def test_an_interrupted_or_failed_start_can_be_repeated(home: Path) -> None:
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(home: Path) -> None:
     owner, url = _owner(home)
-    os.kill(owner.pid, signal.SIGINT)
-    owner.communicate(timeout=30)
+    try:
+        os.kill(owner.pid, signal.SIGINT)
+        owner.communicate(timeout=30)
+    finally:
+        owner.kill()
+        owner.communicate()
     assert not (home / "postgres" / "postmaster.pid").exists(), "the owner stopped them at its exit, in order"
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url.replace("+psycopg", ""))
