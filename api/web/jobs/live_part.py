@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 _MOST: Final = 128
-_SECONDS: Final = 2.0
+FRESH_SECONDS: Final = 2.0
 """Progress moves on between events; a part may be that old."""
 
 Key = tuple[UUID, int, str]
@@ -47,7 +47,7 @@ class LiveParts:
                 with self._lock:
                     self._making.pop(key, None)
             with self._lock:
-                self._kept[key] = (self._clock() + _SECONDS, made)
+                self._kept[key] = (self._clock() + FRESH_SECONDS, made)
                 self._kept.move_to_end(key)
                 while len(self._kept) > _MOST:
                     self._kept.popitem(last=False)

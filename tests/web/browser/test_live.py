@@ -8,6 +8,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, expect
 
+from api.web.jobs.live_part import FRESH_SECONDS
 from persistence import events
 from persistence.database import transaction
 from tests.web.browser.conftest import Watched
@@ -131,6 +132,7 @@ def test_a_waiting_job_tells_its_place_in_the_queue_as_others_leave(
         queue = page.locator("[data-now=queued]")
         expect(queue).to_contain_text("number 2 in the queue")
         stack.client.post(f"/v1/jobs/{first}/cancel").raise_for_status()
+        page.wait_for_timeout(1000 * FRESH_SECONDS + 500)  # what was drawn before that is handed out no more
         page.clock.fast_forward(16_000)
         expect(queue).to_contain_text("number 1 in the queue")
         stack.client.post(f"/v1/jobs/{second}/cancel").raise_for_status()
